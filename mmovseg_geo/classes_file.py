@@ -1,0 +1,98 @@
+"""Files of classes (YAML, JSON, CSV, plain text) as records of name, id, synonyms and color."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+from mmovseg_geo.errors import VocabularyError
+
+KEYS = ("id", "name", "synonyms", "color")
+
+
+def read_entries(path: Path) -> list[dict[str, Any]]:
+    """Records of the classes in a file; its suffix decides the format.
+
+    Raises:
+        VocabularyError: the file cannot be read or does not list classes.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise VocabularyError(f"Cannot read the classes file {path}: {reason}.") from error
+    entries = _parsed(text, path)
+    if not entries:
+        raise VocabularyError(f"{path} lists no classes.")
+    return [_checked(entry, path) for entry in entries]
+
+
+def _parsed(text: str, path: Path) -> list[dict[str, Any]]:
+    suffix = path.suffix.lower()
+    if suffix in (".yaml", ".yml"):
+        import yaml
+
+        try:
+            return _records(yaml.safe_load(text), path)
+        except yaml.YAMLError as error:
+            raise VocabularyError(f"{path} is not valid YAML: {error}.") from error
+    if suffix == ".json":
+        try:
+            return _records(json.loads(text), path)
+        except json.JSONDecodeError as error:
+            raise VocabularyError(f"{path} is not valid JSON: {error}.") from error
+    if suffix == ".csv":
+        return _table(text, path)
+    lines = [line.strip() for line in text.splitlines()]
+    words = [line.split(",") for line in lines if line and not line.startswith("#")]
+    return [{"name": first, "synonyms": rest} for first, *rest in words]
+
+
+def _records(loaded: Any, path: Path) -> list[dict[str, Any]]:
+    """Each item is a record, a word, or a list of a name and its synonyms; or a mapping of id to one of these."""
+    if isinstance(loaded, dict) and "classes" in loaded:
+        loaded = loaded["classes"]
+    if isinstance(loaded, dict):
+        loaded = [{"id": number, **_record(item, path)} for number, item in loaded.items()]
+    if not isinstance(loaded, list):
+        raise VocabularyError(f"{path} should hold a list of classes, or a mapping with a list under `classes`.")
+    return [_record(item, path) for item in loaded]
+
+
+def _record(item: Any, path: Path) -> dict[str, Any]:
+    if isinstance(item, dict):
+        return item
+    if isinstance(item, list) and item:
+        return {"name": item[0], "synonyms": item[1:]}
+    if isinstance(item, (str, int, float)):
+        return {"name": str(item)}
+    raise VocabularyError(f"{path}: {item!r} is not a class. Give a name, a list of words, or name/id/synonyms/color.")
+
+
+def _table(text: str, path: Path) -> list[dict[str, Any]]:
+    rows = csv.DictReader(io.StringIO(text), skipinitialspace=True)
+    header = [name.strip().lower() for name in rows.fieldnames or ()]
+    if "name" not in header:
+        raise VocabularyError(f"{path} has no column `name`; columns may be {', '.join(KEYS)}.")
+    rows.fieldnames = header
+    found = []
+    for row in rows:
+        if None in row:
+            raise VocabularyError(f"{path}, line {rows.line_num}: more cells than columns. Part synonyms with `|`.")
+        row = {key: (value or "").strip() for key, value in row.items()}
+        row["synonyms"] = [word for word in (row.get("synonyms") or "").replace(";", "|").split("|") if word.strip()]  # type: ignore[assignment]
+        found.append(row)
+    return found  # type: ignore[return-value]
+
+
+def _checked(entry: dict[str, Any], path: Path) -> dict[str, Any]:
+    unknown = [key for key in entry if key not in KEYS]
+    if unknown:
+        raise VocabularyError(f"{path}: unknown key {unknown[0]!r} of a class; known are {', '.join(KEYS)}.")
+    synonyms = entry.get("synonyms")
+    if isinstance(synonyms, str):
+        entry = {**entry, "synonyms": [word for word in synonyms.replace("|", ",").split(",") if word.strip()]}
+    return entry

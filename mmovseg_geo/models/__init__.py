@@ -1,0 +1,81 @@
+"""Arrays in, scores out: the table of segmenters by name. Importing it loads no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from mmovseg_geo.errors import ConfigError, WeightsError
+from mmovseg_geo.models.segmenter import Segmenter
+from mmovseg_geo.vocabulary import Vocabulary
+
+SEGMENTERS = {
+    "mmovseg-compact": "mmovseg_geo.models.mmovseg.segmenter:mmovseg_compact",
+    "mmovseg-vitb16": "mmovseg_geo.models.mmovseg.segmenter:mmovseg_vitb16",
+    "mmovseg-vitl14": "mmovseg_geo.models.mmovseg.segmenter:mmovseg_vitl14",
+    "threshold": "mmovseg_geo.models.threshold:threshold",
+}
+"""Name to `module:builder`; a builder takes (vocabulary | None, *, weights, device, precision, gsd_m)."""
+
+DEFAULT = "mmovseg-compact"
+
+
+def load_segmenter(
+    model: str = DEFAULT,
+    classes: Vocabulary | str | Sequence[str | Sequence[str]] | None = None,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    gsd_m: float | None = None,
+) -> Segmenter:
+    """A segmenter ready for a vocabulary.
+
+    Args:
+        model: a name of `SEGMENTERS`, a weights file (`.safetensors`), or `package.module:builder`.
+        classes: words as on the command line, a list whose nested lists give synonyms, or None for the model's own.
+        device: `auto`, `cpu`, `cuda` or `cuda:n`.
+        precision: `auto`, `fp32`, `bf16` or `fp16`.
+        gsd_m: ground sampling distance of the scene in meters; the tiling is chosen for it.
+
+    Raises:
+        ConfigError: unknown model.
+        VocabularyError: classes that cannot be used.
+        WeightsError: missing, damaged or foreign weights.
+
+    >>> load_segmenter("threshold", "dark,bright").planes
+    2
+    """
+    vocabulary = classes if classes is None or isinstance(classes, Vocabulary) else Vocabulary.of(classes)
+    builder, weights = _builder(model)
+    segmenter: Segmenter = builder(vocabulary, weights=weights, device=device, precision=precision, gsd_m=gsd_m)
+    return segmenter
+
+
+def _builder(model: str) -> tuple[Callable[..., Any], Path | None]:
+    if model in SEGMENTERS:
+        return _imported(SEGMENTERS[model]), None
+    if ":" in model and not Path(model).exists() and model.partition(":")[0].replace(".", "").isidentifier():
+        return _imported(model), None
+    if model.endswith(".safetensors") or Path(model).exists():
+        if not Path(model).is_file():
+            raise WeightsError(f"{model}: no such weights file. Give a .safetensors file or one of {_names()}.")
+        return _imported("mmovseg_geo.models.mmovseg.segmenter:from_file"), Path(model)
+    near = get_close_matches(model, SEGMENTERS, n=1)
+    advice = f" Did you mean {near[0]}?" if near else ""
+    raise ConfigError(f"Unknown model {model!r}.{advice} Known: {_names()}; or a .safetensors file.")
+
+
+def _imported(target: str) -> Callable[..., Any]:
+    module, _, name = target.partition(":")
+    try:
+        found: Callable[..., Any] = getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"Cannot load the model builder {target!r}: {error}.") from error
+    return found
+
+
+def _names() -> str:
+    return ", ".join(SEGMENTERS)
