@@ -1,0 +1,191 @@
+"""The whole journey, on one page: tiles of a scene, scores of a segmenter, finished rows, a map."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace
+from numpy.typing import NDArray
+
+import mmovseg_geo
+from mmovseg_geo.errors import ConfigError, SceneError
+from mmovseg_geo.grid import Window
+from mmovseg_geo.models.segmenter import Segmenter
+from mmovseg_geo.rasters.labels import LabelRaster, LabelWriter
+from mmovseg_geo.rasters.scene import Scene
+from mmovseg_geo.stitch import Stitcher, to_numpy
+from mmovseg_geo.tiles import Batch, Tile, Tiling
+from mmovseg_geo.vocabulary import Vocabulary
+
+Progress = Callable[[int, int], None]
+"""Told the number of tiles done and of all tiles."""
+
+CLAIM = 0.5
+"""With a background class, the value that a class must reach to claim a pixel."""
+
+
+def segment(
+    scene: Scene,
+    segmenter: Segmenter,
+    out: str | Path,
+    *,
+    window: Window | None = None,
+    tiling: Tiling | None = None,
+    batch_size: int = 4,
+    min_score: float | None = None,
+    confidence: str | Path | None = None,
+    progress: Progress | None = None,
+    co: Mapping[str, str] | None = None,
+    overwrite: bool = False,
+) -> LabelRaster:
+    """Label every pixel of a scene with the segmenter's vocabulary and write a Cloud Optimized GeoTIFF.
+
+    Args:
+        out: the label raster; `confidence`: where to write a raster of 0..100, or None for none.
+        window: the rows and columns to map; tiles stay those of the whole scene, so labels do not depend on it.
+        min_score: class values below it become background; by default 0.5 where there is a background class.
+        co: GDAL creation options, passed on untouched.
+
+    Raises:
+        SceneError: the scene has none of the segmenter's sensors, or cannot be read.
+        ConfigError: `min_score` without a background class.
+        OutputError: the output exists (and not `overwrite`) or cannot be written.
+
+    >>> segment(scene, segmenter, "labels.tif").path                             # doctest: +SKIP
+    PosixPath('labels.tif')
+    """
+    tiling = tiling or segmenter.tiling
+    grid = scene.grid if window is None else scene.grid[window.slices]
+    decide = _decision(segmenter.vocabulary, min_score)
+    with LabelWriter(
+        Path(out),
+        grid,
+        segmenter.vocabulary,
+        tags=provenance(scene, segmenter, tiling, min_score),
+        confidence=None if confidence is None else Path(confidence),
+        co=co or {},
+        overwrite=overwrite,
+    ) as writer:
+        for row, scores, valid in finished_rows(
+            scene, segmenter, window=window, tiling=tiling, batch_size=batch_size, progress=progress
+        ):
+            writer.write(row, *decide(None if scores is None else segmenter.probabilities(scores), valid))
+    return writer.raster
+
+
+def finished_rows(
+    scene: Scene,
+    segmenter: Segmenter,
+    *,
+    window: Window | None = None,
+    tiling: Tiling | None = None,
+    batch_size: int = 4,
+    progress: Progress | None = None,
+) -> Iterator[tuple[int, Any, NDArray[np.bool_]]]:
+    """Blended scores of a scene, some rows at a time: (first row, scores (Q, h, W) or None, valid (h, W)).
+
+    Scores stay on the device that made them. Rows count from the top of `window`; where no tile of a block holds
+    a valid pixel, scores may be None.
+    """
+    if not segmenter.sensors & scene.sensors:
+        wanted_sensors = " or ".join(sorted(segmenter.sensors))
+        raise SceneError(f"{segmenter.name} needs {wanted_sensors} images; {scene.name} has {', '.join(scene.sensors)}.")
+    tiling = tiling or segmenter.tiling
+    height, width = (int(side) for side in scene.grid.shape)
+    wanted = window or Window(0, 0, height, width)
+    windows = [w for w in tiling.windows((height, width)) if w.intersection(wanted)]
+    stitcher = Stitcher((height, width), wanted, tiling, segmenter.planes)
+    for done, tiles in _read_ahead(scene, windows, batch_size):
+        with_data = [tile for tile in tiles if tile.valid.any()]
+        scores = iter(segmenter(Batch.stack(with_data)) if with_data else ())
+        for tile in tiles:
+            yield from stitcher.release(tile.window.row)
+            if tile.valid.any():
+                stitcher.add(tile.window, next(scores), tile.valid)
+        if progress:
+            progress(done, len(windows))
+    yield from stitcher.release(height)
+
+
+def _read_ahead(scene: Scene, windows: list[Window], batch_size: int) -> Iterator[tuple[int, list[Tile]]]:
+    """Groups of tiles with the number read so far; the next group is read while the segmenter works on this one."""
+    pending = iter(windows)
+    groups = iter(lambda: list(islice(pending, batch_size)), [])
+
+    def read(group: list[Window]) -> list[Tile]:
+        return [scene.read(window) for window in group]
+
+    with _reader() as pool:
+        ahead: Future[list[Tile]] | None = None
+        done = 0
+        for group in groups:
+            following = pool.submit(read, group)
+            if ahead is not None:
+                tiles = ahead.result()
+                yield (done := done + len(tiles)), tiles
+            ahead = following
+        if ahead is not None:
+            tiles = ahead.result()
+            yield done + len(tiles), tiles
+
+
+@contextmanager
+def _reader() -> Iterator[ThreadPoolExecutor]:
+    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mmovseg-read")
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _decision(
+    vocabulary: Vocabulary, min_score: float | None
+) -> Callable[[Any, NDArray[np.bool_]], tuple[NDArray[Any], NDArray[np.uint8]]]:
+    """How class values (K, h, W) become labels and a confidence of 0..100; both are no-data where not valid."""
+    background = vocabulary.background
+    if min_score is None:
+        min_score = CLAIM if background else 0.0
+    if min_score > 0 and not background:
+        raise ConfigError(f"A minimum score of {min_score:g} needs a background class for the rest: add --background.")
+    ids = np.array([entry.id for entry in vocabulary.scored], dtype=vocabulary.dtype)
+
+    def decide(values: Any, valid: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+        labels = np.full(valid.shape, vocabulary.ignore, dtype=vocabulary.dtype)
+        confidence = np.full(valid.shape, 255, dtype=np.uint8)
+        if values is None:
+            return labels, confidence
+        xp = array_namespace(values)
+        winner = ids[to_numpy(xp.argmax(values, axis=0))]
+        best = to_numpy(xp.max(values, axis=0))
+        if background:
+            unclaimed = best < min_score
+            winner[unclaimed] = background.id
+            best = np.where(unclaimed, 1 - best, best)
+        np.copyto(labels, winner, where=valid)
+        np.copyto(confidence, np.clip(np.round(best * 100), 0, 100).astype(np.uint8), where=valid)
+        return labels, confidence
+
+    return decide
+
+
+def provenance(scene: Scene, segmenter: Segmenter, tiling: Tiling, min_score: float | None = None) -> dict[str, str]:
+    """Where a map comes from, as raster tags: no clock time, host or path, so that equal runs give equal files."""
+    facts = {
+        "software": f"mmovseg-geo {mmovseg_geo.__version__}",
+        "model": segmenter.provenance,
+        "inputs": scene.provenance(),
+        "tiling": {"size": tiling.size, "overlap": tiling.overlap, "blend": tiling.blend},
+        "min_score": min_score,
+    }
+    return {
+        f"mmovseg_{key}": value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
+        for key, value in facts.items()
+        if value is not None
+    }
