@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from mmovseg_geo.errors import ConfigError
+from mmovseg_geo.errors import ConfigError, NoOverlap
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
 
 
 @dataclass(frozen=True)
@@ -56,3 +59,51 @@ class Size:
         if not match:
             raise ConfigError(f"{text!r} is not a size: give a number of map units (500) or of pixels (1.5px).")
         return cls(float(match[1]), "px" if match[2] else "")
+
+
+def bounds_window(grid: GeoBox, bounds: tuple[float, float, float, float], crs: str | None = None) -> Window:
+    """The pixels of a grid that `bounds` (xmin, ymin, xmax, ymax) touch.
+
+    Args:
+        crs: of the bounds; by default that of the grid.
+
+    Raises:
+        ConfigError: bounds that are not a rectangle, or a CRS that is none.
+        NoOverlap: the bounds lie outside the grid.
+    """
+    import numpy as np
+
+    xmin, ymin, xmax, ymax = bounds
+    if not (xmin < xmax and ymin < ymax):
+        raise ConfigError(f"The bounds {_listed(bounds)} are empty; the order is xmin,ymin,xmax,ymax.")
+    along = np.linspace(0, 1, 21)
+    # Edges bend when they change CRS, so their points are carried over and not only the corners.
+    xs = np.concatenate([xmin + (xmax - xmin) * along] * 2 + [np.full(21, xmin), np.full(21, xmax)])
+    ys = np.concatenate([np.full(21, ymin), np.full(21, ymax)] + [ymin + (ymax - ymin) * along] * 2)
+    if crs is not None and grid.crs is not None:
+        from pyproj import CRS, Transformer
+        from pyproj.exceptions import CRSError
+
+        try:
+            source = CRS.from_user_input(crs)
+        except CRSError as error:
+            raise ConfigError(f"{crs!r} is not a CRS: {error}. Write it as EPSG:32633.") from error
+        xs, ys = Transformer.from_crs(source, grid.crs.proj, always_xy=True).transform(xs, ys)
+    cols, rows = ~grid.affine * (xs, ys)
+    height, width = (int(side) for side in grid.shape)
+    window = None
+    if np.isfinite([rows, cols]).all():
+        # Rounding keeps bounds that lie on pixel edges from reaching one pixel further.
+        top, left = (int(np.floor(np.round(values.min(), 6))) for values in (rows, cols))
+        bottom, right = (int(np.ceil(np.round(values.max(), 6))) for values in (rows, cols))
+        window = Window(top, left, bottom - top, right - left).intersection(Window(0, 0, height, width))
+    if window is None:
+        raise NoOverlap(
+            f"The bounds {_listed(bounds)} lie outside the scene, which covers {_listed(tuple(grid.boundingbox))}"
+            f" in {grid.crs or 'pixels'}. Check the order xmin,ymin,xmax,ymax and --bounds-crs."
+        )
+    return window
+
+
+def _listed(values: tuple[float, ...]) -> str:
+    return ",".join(f"{value:.10g}" for value in values)
