@@ -1,0 +1,79 @@
+"""From aggregated cost to logits: each stage doubles the grid and looks at finer image features.
+
+Shape suffixes: B batch, T classes, H rows, W columns, C channels of the cost, G of the guidance.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mmovseg_geo.models.mmovseg.params import HeadParams
+
+
+class DecoderStage(nn.Module):
+    """Upsample by two, join CLIP and DINO guidance, and mix with two convolutions.
+
+    A convolution of `concat(x, clip, dino)` is the sum of one of x and one of the guidance: the second is the same for
+    every class of an image and computed once.
+    """
+
+    def __init__(self, in_dim: int, out_dim: int, guidance_dim: int, channels_per_group: int) -> None:
+        super().__init__()
+        self.up_dim = in_dim - guidance_dim
+        groups = max(1, out_dim // channels_per_group)
+        self.up = nn.ConvTranspose2d(in_dim, self.up_dim, 2, stride=2)
+        self.conv1 = nn.Conv2d(self.up_dim + 2 * guidance_dim, out_dim, 3, padding=1, bias=False)
+        self.norm1 = nn.GroupNorm(groups, out_dim)
+        self.conv2 = nn.Conv2d(out_dim, out_dim, 3, padding=1, bias=False)
+        self.norm2 = nn.GroupNorm(groups, out_dim)
+
+    def forward(self, x_BTCHW: Tensor, clip_BGHW: Tensor, dino_BGHW: Tensor) -> Tensor:
+        num_images = x_BTCHW.shape[0]
+        x = self.up(rearrange(x_BTCHW, "b t c h w -> (b t) c h w"))
+        x = F.conv2d(x, self.conv1.weight[:, : self.up_dim], padding=1)
+        guidance = torch.cat([clip_BGHW, dino_BGHW], dim=1)
+        guided = F.conv2d(guidance, self.conv1.weight[:, self.up_dim :], padding=1)
+        x = rearrange(x, "(b t) c h w -> b t c h w", b=num_images) + guided[:, None]
+        x = F.relu(self.norm1(rearrange(x, "b t c h w -> (b t) c h w")))
+        x = F.relu(self.norm2(self.conv2(x)))
+        return rearrange(x, "(b t) c h w -> b t c h w", b=num_images)
+
+
+class Decoder(nn.Module):
+    """Stages from the cost grid to the finest guidance map, then one logit per class and pixel.
+
+    Guidance maps come coarse to fine; map i has 2 ** (i + 1) times the rows and columns of the cost grid.
+    """
+
+    def __init__(self, params: HeadParams) -> None:
+        super().__init__()
+        dims = (params.hidden_dim, *params.decoder_dims)
+        self.clip_projections = _projections(params)
+        self.dino_projections = _projections(params)
+        self.stages = nn.ModuleList(
+            DecoderStage(in_dim, out_dim, guidance_dim, params.channels_per_group)
+            for (in_dim, out_dim), guidance_dim in zip(pairwise(dims), params.guidance_proj, strict=True)
+        )
+        self.head = nn.Conv2d(dims[-1], 1, 3, padding=1)
+
+    def forward(self, x_BTHWC: Tensor, clip_guidance: tuple[Tensor, ...], dino_guidance: tuple[Tensor, ...]) -> Tensor:
+        x_BTCHW = rearrange(x_BTHWC, "b t h w c -> b t c h w")
+        projections = zip(self.clip_projections, self.dino_projections, strict=True)
+        maps = zip(self.stages, projections, clip_guidance, dino_guidance, strict=True)
+        for stage, (project_clip, project_dino), clip_BGHW, dino_BGHW in maps:
+            x_BTCHW = stage(x_BTCHW, project_clip(clip_BGHW), project_dino(dino_BGHW))
+        logits = self.head(rearrange(x_BTCHW, "b t c h w -> (b t) c h w"))
+        return rearrange(logits, "(b t) 1 h w -> b t h w", b=x_BTHWC.shape[0])
+
+
+def _projections(params: HeadParams) -> nn.ModuleList:
+    """One 3 x 3 convolution with ReLU for each guidance map."""
+    return nn.ModuleList(
+        nn.Sequential(nn.Conv2d(in_dim, out_dim, 3, padding=1), nn.ReLU())
+        for in_dim, out_dim in zip(params.guidance_dims, params.guidance_proj, strict=True)
+    )

@@ -1,0 +1,83 @@
+"""The cost head: how much every image cell resembles every word, refined to logits.
+
+Shape suffixes: B batch, T classes, H rows, W columns, C channels shared by image and text, D hidden channels,
+A appearance and G text guidance channels.
+"""
+
+from __future__ import annotations
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mmovseg_geo.models.mmovseg.aggregator import AggregationLayer
+from mmovseg_geo.models.mmovseg.decoder import Decoder
+from mmovseg_geo.models.mmovseg.params import HeadParams
+
+
+def cosine(features_BCHW: Tensor, text_BTC: Tensor) -> Tensor:
+    """Cosine of every cell with every class (B, T, H, W); 0 where the features are zero."""
+    unit_BCHW = F.normalize(features_BCHW, dim=1, eps=1e-12)
+    unit_BTC = F.normalize(text_BTC, dim=-1, eps=1e-12)
+    return torch.einsum("bchw,btc->bthw", unit_BCHW, unit_BTC)
+
+
+class CostFusion(nn.Module):
+    """Similarities to CLIP features and to DINO features become one cost embedding, class by class."""
+
+    def __init__(self, hidden_dim: int, kernel: int) -> None:
+        super().__init__()
+        self.clip = nn.Conv2d(1, hidden_dim, kernel, padding=kernel // 2)
+        self.dino = nn.Conv2d(1, hidden_dim, kernel, padding=kernel // 2)
+        self.fuse = nn.Conv2d(2 * hidden_dim, hidden_dim, kernel, padding=kernel // 2)
+
+    def forward(self, corr_clip_BTHW: Tensor, corr_dino_BTHW: Tensor) -> Tensor:
+        """Fused cost (B, T, H, W, D), values in (0, 2)."""
+        clip = torch.sigmoid(self.clip(rearrange(corr_clip_BTHW, "b t h w -> (b t) 1 h w")))
+        dino = torch.sigmoid(self.dino(rearrange(corr_dino_BTHW, "b t h w -> (b t) 1 h w")))
+        both = torch.cat([clip, dino], dim=1).contiguous(memory_format=torch.channels_last)
+        fused = torch.sigmoid(self.fuse(both)) + clip
+        return rearrange(fused, "(b t) d h w -> b t h w d", b=corr_clip_BTHW.shape[0]).contiguous()
+
+
+class CostHead(nn.Module):
+    """Cost fusion, aggregation and decoder; any grid, any number of classes.
+
+    Inputs of `forward`, with H x W the cost grid:
+        clip_dense (B, C, H, W): image features in the space of the text, from optical alone.
+        dense (B, C, H, W): image features in the space of the text, from optical and SAR.
+        text (T, C), or (B, T, C) for a class list per image: one embedding per class.
+        clip_guidance, dino_guidance: `len(guidance_dims)` maps each, map i (B, guidance_dims[i], H * 2 ** (i + 1),
+            W * 2 ** (i + 1)), coarse to fine.
+        appearance (B, C, H, W): what guides the window attention; `clip_dense` when left out.
+    Zero features, as where a sensor is missing, are allowed. Output: logits (B, T, H, W times `upsampling`).
+    """
+
+    def __init__(self, params: HeadParams) -> None:
+        super().__init__()
+        self.params = params
+        self.fusion = CostFusion(params.hidden_dim, params.fusion_kernel)
+        self.appearance = nn.Sequential(nn.Conv2d(params.text_dim, params.appearance_dim, 3, padding=1), nn.ReLU())
+        self.text_guidance = nn.Sequential(nn.Linear(params.text_dim, params.text_guidance_dim), nn.ReLU())
+        self.layers = nn.ModuleList(AggregationLayer(params) for _ in range(params.num_layers))
+        self.decoder = Decoder(params)
+
+    def forward(
+        self,
+        clip_dense: Tensor,
+        dense: Tensor,
+        text: Tensor,
+        clip_guidance: tuple[Tensor, ...],
+        dino_guidance: tuple[Tensor, ...],
+        appearance: Tensor | None = None,
+    ) -> Tensor:
+        text_BTC = F.normalize(text if text.ndim == 3 else text.expand(len(dense), -1, -1), dim=-1)
+        x_BTHWD = self.fusion(cosine(clip_dense, text_BTC), cosine(dense, text_BTC))
+        appearance_BAHW = self.appearance(clip_dense if appearance is None else appearance)
+        appearance_BHWA = rearrange(appearance_BAHW, "b a h w -> b h w a")
+        text_BTG = self.text_guidance(text_BTC)
+        for layer in self.layers:
+            x_BTHWD = layer(x_BTHWD, appearance_BHWA, text_BTG)
+        logits: Tensor = self.decoder(x_BTHWD, clip_guidance, dino_guidance)
+        return logits
