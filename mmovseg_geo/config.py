@@ -1,0 +1,206 @@
+"""How: the settings of a run. The defaults of every option stand here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from mmovseg_geo.errors import ConfigError
+from mmovseg_geo.grid import Size
+from mmovseg_geo.settings import READERS
+from mmovseg_geo.tiles import Blend, Tiling
+from mmovseg_geo.vocabulary import Vocabulary
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Gcps = Literal["tps"]
+
+C = TypeVar("C")
+
+NO_SIZE = Size(0.0)
+
+ALIASES = {"segmenter": "model", "bbox": "bounds"}
+"""Keys that a YAML may use for a field of another name."""
+
+PATHS = frozenset({"classes_file", "model", "data", "text"})
+"""Fields that may hold a path, which a YAML gives relative to itself."""
+
+
+@dataclass(frozen=True)
+class SegmentConfig:
+    """Everything `segment` and `batch` can be told. Text as on the command line is accepted and made a value.
+
+    Raises:
+        ConfigError: a value that cannot be meant.
+
+    >>> SegmentConfig(classes="water,building|house", simplify="1.5px").simplify
+    Size(value=1.5, unit='px')
+    """
+
+    model: str = "mmovseg-compact"
+    classes: tuple[tuple[str, ...], ...] | None = None
+    classes_file: Path | None = None
+    background: bool = False
+    min_score: float | None = None
+
+    bands: tuple[int | str, ...] | None = None
+    sar_bands: tuple[int | str, ...] | None = None
+    nodata: float | Literal["none"] | None = None
+    optical_scale: str = "auto"
+    sar_scale: str = "auto"
+    gcps: Gcps | None = None
+    pixel_grid: bool = False
+    coregister: str = "off"
+
+    bounds: tuple[float, float, float, float] | None = None
+    bounds_crs: str | None = None
+
+    tile_size: int | None = None
+    overlap: int | None = None
+    blend: Blend | None = None
+    batch_size: int = 4
+    device: str = "auto"
+    precision: Precision = "auto"
+
+    polygons: bool = True
+    confidence: bool = True
+    preview: bool = True
+    min_area: Size = NO_SIZE
+    fill_holes: Size = NO_SIZE
+    simplify: Size = NO_SIZE
+    overwrite: bool = False
+    co: Mapping[str, str] = field(default_factory=dict)
+    lco: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, read in READERS.items():
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, read(value))
+        if self.classes is not None and self.classes_file is not None:
+            raise ConfigError("Give either classes or a classes file, not both.")
+        if self.bounds_crs is not None and self.bounds is None:
+            raise ConfigError("A CRS of bounds was given, but no bounds. Add --bounds xmin,ymin,xmax,ymax.")
+
+    def vocabulary(self) -> Vocabulary | None:
+        """The classes to look for, or None where the model's own list is meant.
+
+        A single class gets a background, for otherwise every pixel would be that class.
+        """
+        if self.classes_file is not None:
+            found = Vocabulary.from_file(self.classes_file, background=self.background)
+        elif self.classes is not None:
+            found = Vocabulary.of(self.classes, background=self.background)
+        else:
+            return None
+        return found.with_background() if len(found) == 1 else found
+
+    @property
+    def notes(self) -> list[str]:
+        """What was decided on the user's behalf, in words."""
+        vocabulary = self.vocabulary()
+        if vocabulary is None or self.background or len(vocabulary.scored) > 1:
+            return []
+        word = vocabulary.scored[0].name
+        named = [word for group in self.classes or () for word in group]
+        if vocabulary.background is None or vocabulary.background.name in named:
+            return []
+        return [f"{word!r} is the only class, so a background class is added; otherwise all pixels would be {word!r}."]
+
+    @property
+    def shift(self) -> tuple[float, float]:
+        """(rows, cols) in optical pixels that the SAR content moves by, down and right positive."""
+        if self.coregister == "off":
+            return 0.0, 0.0
+        rows, cols = (float(part) for part in self.coregister.split(","))
+        return rows, cols
+
+    def tiling(self, tuned: Tiling) -> Tiling:
+        """The tiling the model was tuned for, with what the user set in its place."""
+        size = tuned.size if self.tile_size is None else self.tile_size
+        overlap = self.overlap
+        if overlap is None:
+            # Tiles smaller than the tuned ones keep the share that overlaps.
+            overlap = tuned.overlap if size >= tuned.size else tuned.overlap * size // tuned.size
+        return Tiling(size, overlap, self.blend or tuned.blend)
+
+
+def load_config(path: str | Path | None, kind: type[C], flags: Mapping[str, Any] | None = None) -> C:
+    """Settings from a YAML file, where given, with the `flags` that are not None in the place of its values.
+
+    Raises:
+        ConfigError: a file that cannot be read, an unknown key, a value that does not fit.
+    """
+    values = {} if path is None else read_yaml(Path(path), [entry.name for entry in fields(kind)])  # type: ignore[arg-type]
+    given = {name: value for name, value in (flags or {}).items() if value is not None}
+    for one, other in (("classes", "classes_file"), ("classes_file", "classes")):
+        if one in given and other not in given:
+            values.pop(other, None)
+    try:
+        settings = kind(**values) if values else None
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    except TypeError as error:
+        raise ConfigError(f"{path}: {error}.") from error
+    return replace(settings, **given) if settings is not None else kind(**given)  # type: ignore[type-var]
+
+
+def read_yaml(path: Path, known: list[str]) -> dict[str, Any]:
+    """Values by field name; `tiling` is unfolded and paths are made relative to the current directory.
+
+    Raises:
+        ConfigError: a file that cannot be read, is not a mapping or has a key that is not `known`.
+    """
+    import yaml
+
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigError(f"Cannot read the settings {path}: {reason}.") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from error
+    if loaded is None:
+        return {}
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"{path} should hold `key: value` lines; its top level is a {type(loaded).__name__}.")
+    values: dict[str, Any] = {}
+    for key, value in loaded.items():
+        for name, item in _unfolded(str(key), value, path):
+            name = ALIASES.get(name, name)
+            _check_key(name, known, path, parent="")
+            if name in values:
+                raise ConfigError(f"{path} gives {name!r} twice (perhaps under another name).")
+            values[name] = _placed(name, item, path.parent)
+    return values
+
+
+def _unfolded(key: str, value: Any, path: Path) -> list[tuple[str, Any]]:
+    """`tiling: {size, overlap, blend}` as three fields; other keys stay as they are."""
+    if key != "tiling":
+        return [(key.replace("-", "_"), value)]
+    names = {"size": "tile_size", "overlap": "overlap", "blend": "blend"}
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path}: `tiling` should be a mapping such as {{size: 512, overlap: 64}}, not {value!r}.")
+    for name in value:
+        _check_key(str(name), list(names), path, parent="tiling.")
+    return [(names[name], item) for name, item in value.items()]
+
+
+def _check_key(name: str, known: list[str], path: Path, *, parent: str) -> None:
+    if name in known:
+        return
+    spellings = [*known, *(alias for alias, target in ALIASES.items() if target in known)]
+    near = get_close_matches(name, [*spellings, "tiling"] if not parent else spellings, n=1)
+    advice = f"Did you mean {parent}{near[0]}?" if near else f"Known: {', '.join(known)}."
+    raise ConfigError(f"{path}: unknown key {parent}{name}. {advice}")
+
+
+def _placed(name: str, value: Any, folder: Path) -> Any:
+    if name not in PATHS or not isinstance(value, (str, Path)):
+        return value
+    beside = folder / value
+    # A model may be a name of the table; only what lies there is a path.
+    return value if name == "model" and not beside.exists() else (str(beside) if name == "model" else beside)

@@ -1,0 +1,196 @@
+"""What the text of a setting means: `READERS` turns text, numbers and lists of a YAML or a flag into typed values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from functools import partial
+from pathlib import Path
+from typing import Any, get_args
+
+from mmovseg_geo.errors import ConfigError
+from mmovseg_geo.grid import Size
+from mmovseg_geo.tiles import Blend, OpticalScale, SarScale
+
+
+def words(value: Any) -> tuple[tuple[str, ...], ...]:
+    """`"water,building|house"` or `["water", ["building", "house"]]` as one tuple of words per class."""
+    groups = [part.split("|") for part in value.split(",")] if isinstance(value, str) else value
+    if not isinstance(groups, Sequence):
+        raise ConfigError(f"classes {value!r} is not a list. Write [water, [building, house]] or water,building|house.")
+    found = []
+    for group in groups:
+        parts = [group] if not isinstance(group, (list, tuple)) else group
+        if not all(isinstance(part, (str, int, float)) and not isinstance(part, bool) for part in parts):
+            raise ConfigError(f"classes: {group!r} is not a class. Give a word, or a list of a name and its synonyms.")
+        found.append(tuple(str(part).strip() for part in parts))
+    return tuple(found)
+
+
+def bands(value: Any) -> tuple[int | str, ...]:
+    """`"4,3,2"` or `[red, green, blue]`: band numbers from 1, or names."""
+    parts = value.split(",") if isinstance(value, str) else list(value) if isinstance(value, (list, tuple)) else [value]
+    found: list[int | str] = []
+    for part in (str(part).strip() for part in parts):
+        if not part:
+            raise ConfigError(
+                f"bands {value!r} has an empty part. Write numbers from 1, or names: 4,3,2 or red,green,blue."
+            )
+        if part.lstrip("+-").isdigit() and int(part) < 1:
+            raise ConfigError(f"Band {part} does not exist: bands are counted from 1.")
+        found.append(int(part) if part.isdigit() else part)
+    return tuple(found)
+
+
+def nodata(value: Any) -> Any:
+    """A number (nan too), or `"none"` where every value is data."""
+    if isinstance(value, str) and value.strip().lower() == "none":
+        return "none"
+    return number(value, name="nodata", hint="Give a number, nan, or none.", finite=False)
+
+
+def number(value: Any, *, name: str, hint: str = "Give a number.", finite: bool = True) -> float:
+    try:
+        found = float(value)
+    except (TypeError, ValueError):
+        raise ConfigError(f"{name} {value!r} is not a number. {hint}") from None
+    if finite and not math.isfinite(found):
+        raise ConfigError(f"{name} {value!r} is not a finite number. {hint}")
+    return found
+
+
+def share(value: Any, *, name: str) -> float:
+    found = number(value, name=name)
+    if not 0 <= found <= 1:
+        raise ConfigError(f"{name} {found:g} is not between 0 and 1.")
+    return found
+
+
+def whole(value: Any, *, name: str, least: int) -> int:
+    found = number(value, name=name)
+    if found != int(found) or found < least:
+        raise ConfigError(f"{name} {found:g} is not a whole number of at least {least}.")
+    return int(found)
+
+
+def switch(value: Any, *, name: str) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigError(f"{name} {value!r} is neither true nor false.")
+    return value
+
+
+def choice(value: Any, *, name: str, among: Sequence[str]) -> str:
+    text = str(value)
+    if text not in among:
+        near = get_close_matches(text, among, n=1)
+        advice = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(among)}."
+        raise ConfigError(f"{name} {text!r} is unknown. {advice}")
+    return text
+
+
+def scale(value: Any, *, name: str, among: Sequence[str]) -> str:
+    """A keyword, or `"MIN,MAX"`: the values that become black and white."""
+    text = ",".join(str(part) for part in value) if isinstance(value, (list, tuple)) else str(value).strip()
+    if "," not in text:
+        return choice(text, name=name, among=[*among, "MIN,MAX"])
+    ends = [number(part, name=name) for part in text.split(",")]
+    if len(ends) != 2 or ends[0] >= ends[1]:
+        raise ConfigError(f"{name} {text!r} should be two numbers, the smaller first: MIN,MAX.")
+    return text
+
+
+def coregister(value: Any) -> str:
+    """`off`, or `"rows,cols"`: the shift of the SAR content in pixels, as text."""
+    text = ",".join(str(part) for part in value) if isinstance(value, (list, tuple)) else str(value).strip()
+    # YAML reads a bare `off` as false.
+    if text in ("off", "False"):
+        return "off"
+    parts = text.split(",")
+    if len(parts) == 2:
+        return ",".join(f"{number(part, name='coregister'):g}" for part in parts)
+    if text == "auto" or "." in text or "/" in text:
+        raise ConfigError(f'coregister {text!r}: estimating shifts is not there yet. Give off, or pixels: "rows,cols".')
+    raise ConfigError(f'coregister {text!r} is neither off nor "rows,cols" in pixels (down and right positive).')
+
+
+def bounds(value: Any) -> tuple[float, float, float, float]:
+    """xmin, ymin, xmax, ymax."""
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, (list, tuple)) or len(parts) != 4:
+        raise ConfigError(f"bounds {value!r} should be four numbers: xmin,ymin,xmax,ymax.")
+    xmin, ymin, xmax, ymax = (number(part, name="bounds") for part in parts)
+    if xmin >= xmax or ymin >= ymax:
+        raise ConfigError(f"bounds {xmin:g},{ymin:g},{xmax:g},{ymax:g} are empty; the order is xmin,ymin,xmax,ymax.")
+    return xmin, ymin, xmax, ymax
+
+
+def size(value: Any) -> Size:
+    return value if isinstance(value, Size) else Size.parse(value)
+
+
+def pairs(value: Any, *, name: str) -> dict[str, str]:
+    """`["KEY=VALUE"]` or a mapping, keys in capitals as GDAL lists them."""
+    if isinstance(value, Mapping):
+        return {str(key).upper(): _option_text(item) for key, item in value.items()}
+    found = {}
+    for part in [value] if isinstance(value, str) else value:
+        key, sign, text = str(part).partition("=")
+        if not sign or not key.strip():
+            raise ConfigError(f"{name} {part!r} is not KEY=VALUE, such as COMPRESS=ZSTD.")
+        found[key.strip().upper()] = text.strip()
+    return found
+
+
+def _option_text(value: Any) -> str:
+    return ("YES" if value else "NO") if isinstance(value, bool) else str(value)
+
+
+def device(value: Any) -> str:
+    """`auto`, `cpu`, `cuda`, `cuda:n` or `mps`."""
+    text = str(value).strip().lower()
+    kind, _, index = text.partition(":")
+    if kind not in ("auto", "cpu", "cuda", "mps") or (":" in text and not (kind == "cuda" and index.isdigit())):
+        raise ConfigError(f"device {value!r} is unknown. Give auto, cpu, cuda or cuda:0.")
+    return text
+
+
+def text(value: Any, *, name: str) -> str:
+    if not isinstance(value, (str, int, float, Path)) or not str(value).strip():
+        raise ConfigError(f"{name} {value!r} is not text.")
+    return str(value).strip()
+
+
+READERS: dict[str, Callable[[Any], Any]] = {
+    "model": partial(text, name="model"),
+    "classes": words,
+    "classes_file": Path,
+    "background": partial(switch, name="background"),
+    "min_score": partial(share, name="min-score"),
+    "bands": bands,
+    "sar_bands": bands,
+    "nodata": nodata,
+    "optical_scale": partial(scale, name="optical-scale", among=get_args(OpticalScale)),
+    "sar_scale": partial(scale, name="sar-scale", among=get_args(SarScale)),
+    "gcps": partial(choice, name="gcps", among=("tps",)),
+    "pixel_grid": partial(switch, name="pixel-grid"),
+    "coregister": coregister,
+    "bounds": bounds,
+    "bounds_crs": partial(text, name="bounds-crs"),
+    "tile_size": partial(whole, name="tile-size", least=1),
+    "overlap": partial(whole, name="overlap", least=0),
+    "blend": partial(choice, name="blend", among=get_args(Blend)),
+    "batch_size": partial(whole, name="batch-size", least=1),
+    "device": device,
+    "precision": partial(choice, name="precision", among=("auto", "fp32", "bf16", "fp16")),
+    "polygons": partial(switch, name="polygons"),
+    "confidence": partial(switch, name="confidence"),
+    "preview": partial(switch, name="preview"),
+    "min_area": size,
+    "fill_holes": size,
+    "simplify": size,
+    "overwrite": partial(switch, name="overwrite"),
+    "co": partial(pairs, name="co"),
+    "lco": partial(pairs, name="lco"),
+}
+"""Setting to the function that reads it."""
