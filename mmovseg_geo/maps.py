@@ -1,0 +1,308 @@
+"""One scene, its whole output folder: labels, confidence, polygons, styles, preview and the record of the run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import mmovseg_geo
+from mmovseg_geo.config import SegmentConfig
+from mmovseg_geo.errors import OutputError
+from mmovseg_geo.grid import Size, Window, bounds_window
+from mmovseg_geo.models import load_segmenter
+from mmovseg_geo.models.segmenter import Segmenter
+from mmovseg_geo.pipeline import Progress, segment
+from mmovseg_geo.rasters.labels import LabelRaster
+from mmovseg_geo.rasters.scene import Scene, open_scene, scene_name
+
+SCHEMA = 1
+"""Version of the layout of `_run.json`."""
+
+SUFFIXES = {
+    "labels": "_labels.tif",
+    "confidence": "_confidence.tif",
+    "style": "_labels.qml",
+    "polygons": "_polygons.gpkg",
+    "preview": "_preview.png",
+    "run": "_run.json",
+}
+
+WITHOUT_EFFECT = frozenset({"overwrite", "device"})
+"""Settings that do not change what a run writes."""
+
+
+@dataclass(frozen=True)
+class MapResult:
+    """A finished map: its folder, its files by kind (`labels`, `polygons`, …) and what `_run.json` says."""
+
+    folder: Path
+    outputs: dict[str, Path]
+    report: dict[str, Any] = field(repr=False)
+
+
+def map_scene(
+    optical: str | Path,
+    sar: str | Path | None = None,
+    out: str | Path | None = None,
+    *,
+    config: SegmentConfig,
+    segmenter: Segmenter | None = None,
+    progress: Progress | None = None,
+) -> MapResult:
+    """Map one scene and write its output folder; the files appear together, when all are complete.
+
+    Args:
+        out: the folder; by default `<optical stem>_mmovseg` in the current directory.
+        segmenter: loaded already, as `load_for` does; by default loaded here.
+
+    Raises:
+        MmovsegError: bad input, settings, weights or output; nothing is left behind.
+
+    >>> map_scene("s2.tif", "s1.tif", config=SegmentConfig(classes="water,forest")).outputs["labels"]  # doctest: +SKIP
+    PosixPath('s2_mmovseg/s2_labels.tif')
+    """
+    timings: dict[str, float] = {}
+    outputs = planned_outputs(optical, out, config)
+    refuse_existing(outputs, config)
+    with _timed(timings, "open"):
+        scene = _opened(optical, sar, config)
+    with scene:
+        window = scene_window(scene, config)
+        with _timed(timings, "load_model"):
+            segmenter = segmenter or load_for(scene, config)
+        with _staged(outputs) as staged:
+            with _timed(timings, "segment"):
+                labels = _segmented(scene, segmenter, staged, config, window, progress)
+            areas = _write_companions(scene, labels, staged, config, window, timings)
+            report = _report(scene, segmenter, config, areas)
+            report["outputs"] = {kind: _described(path) for kind, path in staged.items() if kind != "run"}
+            report["timings_s"] = {name: round(seconds, 3) for name, seconds in timings.items()}
+            staged["run"].write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return MapResult(next(iter(outputs.values())).parent, outputs, report)
+
+
+def load_for(scene: Scene, config: SegmentConfig) -> Segmenter:
+    """The segmenter of the settings, its tiling chosen for the scene."""
+    return load_segmenter(
+        config.model, config.vocabulary(), device=config.device, precision=config.precision, gsd_m=scene.gsd_m
+    )
+
+
+def planned_outputs(optical: str | Path, out: str | Path | None, config: SegmentConfig) -> dict[str, Path]:
+    """The files that a run will write, by kind."""
+    name = scene_name(optical)
+    folder = Path(out) if out is not None else Path(f"{name}_mmovseg")
+    wanted = {"confidence": config.confidence, "polygons": config.polygons, "preview": config.preview}
+    return {kind: folder / f"{name}{suffix}" for kind, suffix in SUFFIXES.items() if wanted.get(kind, True)}
+
+
+def refuse_existing(outputs: Mapping[str, Path], config: SegmentConfig) -> None:
+    """Check before any work that the outputs can be written.
+
+    Raises:
+        OutputError: one exists (and not `overwrite`), or the folder cannot be one.
+    """
+    folder = next(iter(outputs.values())).parent
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file; the output of a scene is a folder. Give another with -o.")
+    existing = [path for path in outputs.values() if path.exists()]
+    if existing and not config.overwrite:
+        raise OutputError(f"{existing[0]} exists already. Add --overwrite to replace it, or give another folder with -o.")
+
+
+def scene_window(scene: Scene, config: SegmentConfig) -> Window | None:
+    """The pixels of the bounds that were asked for, or None for the whole scene."""
+    return None if config.bounds is None else bounds_window(scene.grid, config.bounds, config.bounds_crs)
+
+
+def plan_scene(optical: str | Path, sar: str | Path | None = None, *, config: SegmentConfig) -> dict[str, Any]:
+    """What a run would do: grid, overlap, tiles, memory, disk, rough time. Nothing is written.
+
+    Raises:
+        MmovsegError: what `map_scene` would refuse before work starts.
+    """
+    outputs = planned_outputs(optical, None, config)
+    with _opened(optical, sar, config) as scene:
+        window = scene_window(scene, config)
+        segmenter = load_for(scene, config)
+        tiling = config.tiling(segmenter.tiling)
+        height, width = (int(side) for side in scene.grid.shape)
+        wanted = window or Window(0, 0, height, width)
+        windows = [w for w in tiling.windows((height, width)) if w.intersection(wanted)]
+        started = time.perf_counter()
+        _one_tile(scene, segmenter, windows[len(windows) // 2])
+        per_tile = time.perf_counter() - started
+        strip = (2 * segmenter.planes + 1) * tiling.size * wanted.width * 4
+        batch = config.batch_size * tiling.size**2 * 4 * (8 + 2 * segmenter.planes)
+        return {
+            "scene": scene.describe(),
+            "model": segmenter.provenance,
+            "classes": json.loads(segmenter.vocabulary.to_json()),
+            "grid": {"height": wanted.height, "width": wanted.width, "crs": str(scene.grid.crs), "gsd_m": scene.gsd_m},
+            "tiles": {"size": tiling.size, "overlap": tiling.overlap, "blend": tiling.blend, "count": len(windows)},
+            "memory_mb": round((strip + batch) / 1e6, 1),
+            "disk_mb_at_most": round(wanted.height * wanted.width * 2 * 1.4 / 1e6, 1),
+            "rough_time_s": round(per_tile * len(windows), 1),
+            "outputs": [path.name for path in outputs.values()],
+        }
+
+
+def request(scene: Scene, segmenter: Segmenter, config: SegmentConfig) -> dict[str, Any]:
+    """What decides the result of a run: inputs, settings, model, software. Equal requests give equal files."""
+    settings = {
+        entry.name: _plain(getattr(config, entry.name)) for entry in fields(config) if entry.name not in WITHOUT_EFFECT
+    }
+    return {
+        "software": f"mmovseg-geo {mmovseg_geo.__version__}",
+        "inputs": scene.fingerprint(),
+        "settings": settings,
+        "model": segmenter.provenance,
+        "classes": json.loads(segmenter.vocabulary.to_json()),
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Size):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _one_tile(scene: Scene, segmenter: Segmenter, window: Window) -> None:
+    from mmovseg_geo.tiles import Batch
+
+    segmenter(Batch.stack([scene.read(window)]))
+
+
+def _opened(optical: str | Path, sar: str | Path | None, config: SegmentConfig) -> Scene:
+    return open_scene(
+        optical,
+        sar,
+        bands=config.bands,
+        sar_bands=config.sar_bands,
+        optical_scale=config.optical_scale,
+        sar_scale=config.sar_scale,
+        nodata=config.nodata,
+        gcps=config.gcps,
+        pixel_grid=config.pixel_grid,
+        shift=config.shift,
+    )
+
+
+def _segmented(
+    scene: Scene,
+    segmenter: Segmenter,
+    staged: Mapping[str, Path],
+    config: SegmentConfig,
+    window: Window | None,
+    progress: Progress | None,
+) -> LabelRaster:
+    return segment(
+        scene,
+        segmenter,
+        staged["labels"],
+        window=window,
+        tiling=config.tiling(segmenter.tiling),
+        batch_size=config.batch_size,
+        min_score=config.min_score,
+        confidence=staged.get("confidence"),
+        progress=progress,
+        co=config.co,
+    )
+
+
+def _write_companions(
+    scene: Scene,
+    labels: LabelRaster,
+    staged: Mapping[str, Path],
+    config: SegmentConfig,
+    window: Window | None,
+    timings: dict[str, float],
+) -> list[dict[str, Any]]:
+    """Styles, polygons and preview beside the labels; returns the area of each class."""
+    from mmovseg_geo.polygons import class_areas, polygonize, write_polygons
+    from mmovseg_geo.qgis import raster_style
+    from mmovseg_geo.report import write_preview
+
+    staged["style"].write_text(raster_style(labels.vocabulary), encoding="utf-8")
+    with _timed(timings, "areas"):
+        areas = class_areas(labels)
+    if "polygons" in staged:
+        with _timed(timings, "polygons"):
+            found = polygonize(
+                labels,
+                confidence=staged.get("confidence"),
+                min_area=config.min_area,
+                fill_holes=config.fill_holes,
+                simplify=config.simplify,
+            )
+            write_polygons(found, staged["polygons"], lco=config.lco)
+    if "preview" in staged:
+        with _timed(timings, "preview"):
+            write_preview(staged["preview"], scene, labels, areas=areas, window=window)
+    return areas
+
+
+def _report(
+    scene: Scene, segmenter: Segmenter, config: SegmentConfig, areas: list[dict[str, Any]]
+) -> dict[str, Any]:
+    tiling = config.tiling(segmenter.tiling)
+    return {
+        "schema": SCHEMA,
+        "scene": scene.describe(),
+        "shift": dict(zip(("rows", "cols"), config.shift, strict=True)),
+        "tiling": asdict(tiling),
+        "request": request(scene, segmenter, config),
+        "classes": areas,
+        "warnings": [*config.notes, *scene.warnings],
+    }
+
+
+def _described(path: Path) -> dict[str, Any]:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return {"file": path.name, "bytes": path.stat().st_size, "sha256": digest.hexdigest()}
+
+
+@contextmanager
+def _timed(timings: dict[str, float], name: str) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    timings[name] = timings.get(name, 0.0) + time.perf_counter() - started
+
+
+@contextmanager
+def _staged(outputs: Mapping[str, Path]) -> Iterator[dict[str, Path]]:
+    """Stand-ins of the outputs in a hidden folder beside them, moved into place when all are written."""
+    folder = next(iter(outputs.values())).parent
+    existed = folder.exists()
+    made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder))
+    except OSError as error:
+        raise OutputError(f"Cannot write to {folder}: {error.strerror}. Choose another folder with -o.") from error
+    try:
+        yield {kind: staging / path.name for kind, path in outputs.items()}
+        for path in outputs.values():
+            (staging / path.name).replace(path)
+    except OSError as error:
+        raise OutputError(f"Cannot write to {folder}: {error.strerror or error}. Nothing was changed there.") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        if not existed and not any(folder.iterdir()):
+            for parent in made:
+                parent.rmdir()
