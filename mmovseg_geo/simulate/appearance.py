@@ -71,9 +71,9 @@ def appear(canvas: Canvas) -> Appearance:
     between = toward[cover] + np.where(built, 0.45, 0.16)[cover] * rng.standard_normal(n)
     between = np.clip(between, -0.15, 1.2).astype(np.float32)[:, None]
     rgb = table["rgb"][cover] * (1 - between) + table["other"][cover] * between
-    scene_tint = np.exp(0.12 * rng.standard_normal((kinds, 1)) + 0.06 * rng.standard_normal((kinds, 3)))
+    scene_tint = np.exp(0.12 * rng.standard_normal((kinds, 1)) + 0.05 * rng.standard_normal((kinds, 3)))
     object_tint = np.where(built, 0.16, 0.07)[cover][:, None] * rng.standard_normal((n, 1))
-    object_tint = object_tint + np.where(built, 0.10, 0.035)[cover][:, None] * rng.standard_normal((n, 3))
+    object_tint = object_tint + np.where(built, 0.05, 0.035)[cover][:, None] * rng.standard_normal((n, 3))
     rgb = np.maximum(rgb, 0.004) * scene_tint[cover] * np.exp(object_tint)
     return Appearance(
         rgb.astype(np.float32), _backscatter(canvas, cover), _textures(canvas, cover), _heights(canvas, cover)

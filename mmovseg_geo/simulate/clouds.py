@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mmovseg_geo.simulate.noise import Field, fractal, quantile, smoothstep
+from mmovseg_geo.simulate.noise import Field, fractal, quantile, ragged, smoothstep
 from mmovseg_geo.simulate.shadows import moved
 
 SEEN_FROM = 0.1
@@ -17,7 +17,7 @@ def cloud_layer(
     if cover <= 0:
         return np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     wavelength = np.clip(rng.uniform(400, 4000) / gsd_m, 0.15 * max(shape), 1.2 * max(shape))
-    field = fractal(rng, shape, float(wavelength), rng.uniform(1.3, 1.8))
+    field = ragged(rng, fractal(rng, shape, float(wavelength), rng.uniform(1.6, 2.2)), 0.03)
     edge = quantile(field, 1 - min(cover, 1.0))
     softness = rng.uniform(0.15, 1.2) * (1.6 - thick)
     # smoothstep reaches 0.1 at 0.196 of its way: the asked cover is what can be seen.

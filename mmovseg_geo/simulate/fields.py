@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mmovseg_geo.simulate.canvas import Canvas, Mask
-from mmovseg_geo.simulate.noise import HASH_SIZE, Field, cells, fractal, quantile
+from mmovseg_geo.simulate.noise import HASH_SIZE, Field, cells, floored, fractal, quantile
 
 CROPS = {
     "cereal field": 3.0,
@@ -45,11 +45,11 @@ def paint_fields(canvas: Canvas) -> None:
     size = float(np.clip(canvas.extent_m * np.exp(rng.normal(-1.9, 0.5)), 18, rng.uniform(150, 900)))
     zone = np.ones(canvas.shape, bool)
     if share < 0.95:
-        suited = fractal(rng, canvas.shape, canvas.feature_m(80, 6000) / gsd, 1.8)
+        suited = fractal(rng, canvas.shape, canvas.feature_m(80, 6000) / gsd, 2.4)
         zone = suited > quantile(suited, 1 - share)
     u, v = canvas.rotated(rng.uniform(0, np.pi))
     if rng.random() < 0.5:
-        u = u + np.float32(size * rng.uniform(0.1, 0.7)) * fractal(rng, canvas.shape, size * 4 / gsd, 2.2)
+        u = u + np.float32(size * rng.uniform(0.1, 0.7)) * fractal(rng, canvas.shape, size * 4 / gsd, 2.8)
     block = size * rng.uniform(1.5, 4)
     jitter = rng.choice([0.0, 0.5, 0.9])
     blocks, _, border = cells(rng, u / np.float32(block), v / np.float32(block * rng.uniform(0.6, 1.6)), jitter)
@@ -70,9 +70,10 @@ def _strips(canvas: Canvas, blocks: np.ndarray, size: float) -> tuple[np.ndarray
     turn = rng.choice([0.0, 0.3, 3.0])
     angles = (rng.uniform(0, np.pi) + turn * (rng.random(HASH_SIZE) - 0.5)).astype(np.float32)
     widths = (size * np.exp(rng.normal(0, 0.5, HASH_SIZE))).astype(np.float32)
-    angle, width = angles[blocks], widths[blocks]
+    known = blocks % HASH_SIZE
+    angle, width = angles[known], widths[known]
     across = (canvas.y * np.cos(angle) - canvas.x * np.sin(angle)) / width
-    strips = np.floor(across).astype(np.int64)
+    strips = floored(across)
     within = across - strips
     return strips, np.minimum(within, 1 - within) * width
 

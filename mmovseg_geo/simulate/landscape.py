@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mmovseg_geo.simulate.canvas import Canvas, Mask
-from mmovseg_geo.simulate.noise import Field, cells, fractal, quantile
+from mmovseg_geo.simulate.noise import Field, cells, fractal, quantile, ragged
 
 STANDS = 6
 CROWNS_BELOW_M = 3.0
@@ -15,8 +15,9 @@ def paint_nature(canvas: Canvas) -> None:
     """Cover all ground by moisture, height and season."""
     rng, setting, gsd = canvas.rng, canvas.setting, canvas.gsd_m
     wavelength = canvas.feature_m(40, 4000) / gsd
-    moisture = fractal(rng, canvas.shape, wavelength, 1.6)
-    kind = fractal(rng, canvas.shape, wavelength * 0.6, 1.4)
+    detail = rng.uniform(0.0, 0.08)
+    moisture = ragged(rng, fractal(rng, canvas.shape, wavelength, rng.uniform(1.9, 2.8)), detail)
+    kind = ragged(rng, fractal(rng, canvas.shape, wavelength * 0.6, rng.uniform(1.8, 2.6)), detail)
     stand = (np.abs(kind * 5).astype(np.int32)) % STANDS
     ground = _ground(setting.arid, rng)
     canvas.paint(np.ones(canvas.shape, bool), canvas.add(*ground[:1], each=STANDS) + stand)
@@ -56,7 +57,7 @@ def paint_water(canvas: Canvas) -> None:
     spread = float(terrain.std()) + 1e-6
     if setting.water > 0:
         level = quantile(terrain, setting.water)
-        rough = terrain + 0.04 * spread * fractal(rng, canvas.shape, 12, 1.2)
+        rough = ragged(rng, terrain, rng.uniform(0.0, 0.03) * spread)
         water = rough < level
         _paint_shore(canvas, rough, level, spread)
         name = "sea" if setting.coast else "ice" if setting.snow > 0.5 and rng.random() < 0.5 else "lake"
@@ -74,7 +75,7 @@ def _paint_shore(canvas: Canvas, rough: Field, level: float, spread: float) -> N
     if rng.random() < (0.2 if canvas.setting.coast else 0.45):
         wet = rough < level + spread * rng.uniform(0.1, 0.8)
         name = "flooded forest" if rng.random() < 0.35 else "wetland"
-        canvas.paint(wet & (fractal(rng, canvas.shape, 60, 1.2) > rng.uniform(-0.5, 0.8)), canvas.add(name))
+        canvas.paint(wet & (ragged(rng, fractal(rng, canvas.shape, 60, 1.8), 0.2) > rng.uniform(-0.5, 0.8)), canvas.add(name))
 
 
 def _paint_ships(canvas: Canvas, water: Mask) -> None:
@@ -91,8 +92,7 @@ def _paint_ships(canvas: Canvas, water: Mask) -> None:
 def _paint_river(canvas: Canvas) -> None:
     rng, gsd = canvas.rng, canvas.gsd_m
     width = canvas.setting.river
-    course = fractal(rng, canvas.shape, max(canvas.extent_m * 0.7, width * 4) / gsd, 2.4)
-    course += 0.03 * fractal(rng, canvas.shape, max(width / gsd, 6), 1.5)
+    course = fractal(rng, canvas.shape, max(canvas.extent_m * 0.7, width * 4) / gsd, 2.7)
     course -= quantile(course, rng.uniform(0.2, 0.8))
     slope_row, slope_col = np.gradient(course)
     # Dividing by the slope turns the field into a distance from the level line, in meters.
@@ -111,7 +111,7 @@ def paint_flood(canvas: Canvas) -> None:
     """Muddy water over low ground, whatever is there; forests and buildings stand out of it."""
     rng, setting = canvas.rng, canvas.setting
     spread = float(canvas.terrain.std()) + 1e-6
-    surface = canvas.terrain + 0.25 * spread * fractal(rng, canvas.shape, canvas.feature_m(30, 800) / canvas.gsd_m, 1.3)
+    surface = canvas.terrain + 0.25 * spread * ragged(rng, fractal(rng, canvas.shape, canvas.feature_m(30, 800) / canvas.gsd_m, 2.0), 0.1)
     under = surface < quantile(surface, setting.flood)
     trees = canvas.is_cover("broadleaf forest", "coniferous forest", "shrubland")
     dry = canvas.is_cover(

@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from scipy import fft
 
 Field = NDArray[np.float32]
-Ints = NDArray[np.int64]
+Ints = NDArray[np.int32]
 
 TEXTURE_SIZE = 512
 HASH_SIZE = 4096
+COARSE = 4
 
 
 @lru_cache(maxsize=64)
@@ -25,27 +26,48 @@ def _spectrum(shape: tuple[int, int], wavelength: float, slope: float) -> Field:
     return amplitude.astype(np.float32)
 
 
-def fractal(rng: np.random.Generator, shape: tuple[int, int], wavelength: float, slope: float = 1.9) -> Field:
+@lru_cache(maxsize=16)
+def _refining(size: int) -> Field:
+    """Matrix that interpolates ceil(size / COARSE) + 3 samples to `size` by a cubic B-spline."""
+    at = np.arange(size) / COARSE
+    cell = np.floor(at).astype(int)
+    t = at - cell
+    weights = np.stack([(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3], axis=1) / 6
+    matrix = np.zeros((size, -(-size // COARSE) + 3), np.float32)
+    matrix[np.arange(size)[:, None], cell[:, None] + np.arange(4)] = weights
+    return matrix
+
+
+def fractal(rng: np.random.Generator, shape: tuple[int, int], wavelength: float, slope: float = 2.4) -> Field:
     """A random field (H, W), mean about 0 and deviation 1, rough below `wavelength` (pixels) and smooth above it.
 
-    `slope` is the decay of the amplitude with frequency: 1 is cloudy, 1.9 terrain, 3 rolling.
+    `slope` is the decay of the amplitude with frequency: 1.5 is cloudy, 2.4 terrain, 3 rolling. Nothing in it is finer
+    than about 8 pixels, because it is made at a quarter of the resolution; `ragged` adds the rest.
     """
-    padded = tuple(fft.next_fast_len(int(n * 1.25) + 8, real=True) for n in shape)
+    left, right = _refining(shape[0]), _refining(shape[1])
+    coarse = (left.shape[1], right.shape[1])
+    padded = tuple(fft.next_fast_len(int(n * 1.25) + 4, real=True) for n in coarse)
     # Quantized, so that the filter comes from the cache.
-    wavelength = float(2 ** (round(np.log2(max(wavelength, 1.0)) * 2) / 2))
-    filter_ = _spectrum((padded[0], padded[1]), wavelength, slope)
+    wavelength = float(2 ** (round(np.log2(max(wavelength / COARSE, 1.0)) * 2) / 2))
+    filter_ = _spectrum((padded[0], padded[1]), wavelength, round(slope, 1))
     white = rng.standard_normal((2, *filter_.shape), dtype=np.float32)
     spectrum = white[0] + 1j * white[1]
     spectrum *= filter_
-    field = fft.irfft2(spectrum, s=padded)[: shape[0], : shape[1]].astype(np.float32)
-    if wavelength > max(shape):
+    field = fft.irfft2(spectrum, s=padded)[: coarse[0], : coarse[1]].astype(np.float32)
+    field = left @ field @ right.T
+    if wavelength * COARSE > max(shape):
         # The transform is periodic: what is longer than the picture is a slope across it.
-        slope_row, slope_col = rng.standard_normal(2) * min(wavelength / max(shape) - 1, 2.0) * float(field.std())
+        slope_row, slope_col = rng.standard_normal(2) * min(wavelength * COARSE / max(shape), 2.0) * float(field.std())
         field += np.linspace(-slope_row, slope_row, shape[0], dtype=np.float32)[:, None]
         field += np.linspace(-slope_col, slope_col, shape[1], dtype=np.float32)[None, :]
     field -= field.mean()
-    field /= field.std() + 1e-6
+    field /= field.std() + np.float32(1e-6)
     return field
+
+
+def ragged(rng: np.random.Generator, field: Field, amount: float) -> Field:
+    """The field with detail of a few pixels, so that its level lines are not smooth."""
+    return field + np.float32(amount) * texture(rng, field.shape, 4) + np.float32(amount / 3) * texture(rng, field.shape, 1)
 
 
 @lru_cache(maxsize=8)
@@ -86,31 +108,42 @@ def smoothstep(field: Field, low: float, high: float) -> Field:
 
 
 def hashed(i: Ints, j: Ints) -> Ints:
-    """A pseudo-random number below HASH_SIZE for every pair of integers."""
-    h = i * 73856093 ^ j * 19349663
-    return (h ^ (h >> 13) ^ (h >> 7)) & (HASH_SIZE - 1)
+    """A pseudo-random number of 24 bits for every pair of integers (int32; the products may wrap around)."""
+    h = i * np.int32(73856093) ^ j * np.int32(19349663)
+    h ^= (h >> 13) & np.int32(0x7FFFF)
+    h *= np.int32(1274126177)
+    return (h >> 7) & np.int32(0xFFFFFF)
+
+
+def floored(field: Field) -> Ints:
+    """The field rounded down to integers."""
+    return np.floor(field).astype(np.int32)
 
 
 def cells(rng: np.random.Generator, u: Field, v: Field, jitter: float = 0.8) -> tuple[Ints, Field, Field]:
-    """Nearest point of a jittered unit grid: its hash, the distance to it, and the distance left to the border.
+    """Nearest point of a jittered unit grid: its hash (24 bits), the distance to it, and what is left to the border.
 
     `u`, `v` are coordinates in cell units. Only the four nearest points are looked at: rarely wrong for jitter below 1.
     """
-    points = ((rng.random((2, HASH_SIZE), dtype=np.float32) - 0.5) * np.float32(jitter) + np.float32(0.5))
-    u0 = np.floor(u - np.float32(0.5))
-    v0 = np.floor(v - np.float32(0.5))
+    salt = np.int32(rng.integers(0, 1 << 20))
+    iu, iv = floored(u - np.float32(0.5)), floored(v - np.float32(0.5))
+    scale, middle = np.float32(jitter / 4095), np.float32(0.5 - jitter / 2)
+    du, dv = u - iu - middle, v - iv - middle
     best = np.full(u.shape, 9.0, np.float32)
     second = best.copy()
-    ids = np.zeros(u.shape, np.int64)
-    iu, iv = u0.astype(np.int64), v0.astype(np.int64)
-    du, dv = u - u0, v - v0
+    ids = np.zeros(u.shape, np.int32)
     for a in (0, 1):
         for b in (0, 1):
-            h = hashed(iu + a, iv + b)
-            distance = (du - (a + points[0][h])) ** 2 + (dv - (b + points[1][h])) ** 2
-            closer = distance < best
-            second = np.where(closer, best, np.minimum(second, distance))
-            ids = np.where(closer, h, ids)
-            best = np.minimum(best, distance)
+            h = hashed(iu + (salt + np.int32(a)), iv + np.int32(b))
+            distance = du - (h & 4095).astype(np.float32) * scale
+            distance -= np.float32(a)
+            distance *= distance
+            other = dv - (h >> 12).astype(np.float32) * scale
+            other -= np.float32(b)
+            other *= other
+            distance += other
+            np.minimum(second, np.maximum(best, distance), out=second)
+            np.copyto(ids, h, where=distance < best)
+            np.minimum(best, distance, out=best)
     root = np.sqrt(best)
     return ids, root, (np.sqrt(second) - root) / 2

@@ -27,7 +27,7 @@ def render(canvas: Canvas, looks: Appearance, height: Field) -> tuple[Field, Fie
     shaded = np.zeros(canvas.shape, np.float32)
     if float(height.max()) > 0.7 * canvas.gsd_m:
         shaded = shadows(height, canvas.gsd_m, setting.sun_azimuth, setting.sun_elevation)
-    tint = 0.30 * grain * texture(rng, canvas.shape, 4)
+    tint = 0.22 * grain * texture(rng, canvas.shape, 4)
     rgb = np.empty((3, *canvas.shape), np.float32)
     for band in range(3):
         plane = looks.rgb[:, band][canvas.objects]
@@ -48,13 +48,14 @@ def hillshade(canvas: Canvas) -> Field:
 
 def through_sensor(rgb: Field, rng: np.random.Generator) -> Field:
     """Add exposure, haze, white balance, blur and noise; clipped to 0..1."""
-    gain = np.exp(0.22 * rng.standard_normal()) * np.exp(0.06 * rng.standard_normal(3))
+    gain = np.exp(0.22 * rng.standard_normal()) * np.exp(0.04 * rng.standard_normal(3))
     haze = rng.exponential(0.008) if rng.random() < 0.85 else rng.uniform(0.03, 0.09)
     sigma = max(rng.normal(0.45, 0.25), 0.0)
     noise = np.float32(rng.exponential(0.0025))
+    shape = (rgb.shape[1], rgb.shape[2])
     out = np.empty_like(rgb)
     for band in range(3):
         plane = rgb[band] if sigma < 0.3 else ndimage.gaussian_filter(rgb[band], sigma, truncate=3)
         out[band] = plane * np.float32(gain[band] * (1 - haze)) + np.float32(haze * HAZE[band])
-    out += noise * rng.standard_normal(out.shape, dtype=np.float32)
+        out[band] += noise * texture(rng, shape, 1)
     return np.clip(out, 0, 1, out=out)

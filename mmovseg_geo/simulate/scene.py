@@ -76,20 +76,24 @@ def simulate(
 
 
 def draw_setting(rng: np.random.Generator, gsd_m: float) -> Setting:
-    """A random place, day and pair of sensors; finer pixels are more often a piece of a town."""
+    """A random place, day and pair of sensors; finer pixels are more often a piece of a town, and of fewer things."""
     fine = float(np.clip(1 - np.log10(max(gsd_m, 0.1) / 0.3) / 1.5, 0, 1))
-    farm = float(rng.choice([0, 0.4, 0.75, 1.0], p=[0.3, 0.2, 0.25, 0.25]))
-    has_town = rng.random() < 0.45 + 0.4 * fine
+    varied = 1 - 0.65 * fine
     snow = rng.random() < 0.07
     arid = float(rng.choice([0.0, 1.0], p=[0.86, 0.14]))
-    water = rng.random() < 0.42 - 0.22 * fine
-    flood = 0.0 if snow or rng.random() > 0.17 else float(rng.uniform(0.1, 0.6))
+    town = float(rng.beta(0.9, 2.6)) if rng.random() < 0.5 * varied else 0.0
+    if rng.random() < 0.62 * fine:
+        town = float(rng.choice([0.7, 1.0], p=[0.3, 0.7]))
+    farm = float(rng.choice([0.4, 0.75, 1.0])) if rng.random() < (0.7 if town < 0.7 else 0.2) else 0.0
+    flood = 0.0 if snow or rng.random() > 0.17 * varied else float(rng.uniform(0.1, 0.6))
+    widest = np.log(np.clip(40 * gsd_m, 60, 900))
+    river = float(np.exp(rng.uniform(np.log(max(6, 2 * gsd_m)), widest))) if rng.random() < 0.3 * varied else 0.0
     return Setting(
-        water=float(rng.beta(1.2, 2.2)) if water else 0.0,
-        river=float(np.exp(rng.uniform(np.log(max(6, 2 * gsd_m)), np.log(max(60, 40 * gsd_m))))) if rng.random() < 0.3 else 0.0,
+        water=float(rng.beta(1.1, 2.2)) if rng.random() < 0.42 * varied else 0.0,
+        river=river,
         forest=float(rng.beta(0.9, 1.6)) * (1 - 0.8 * arid),
         farm=0.0 if snow or (arid and rng.random() < 0.7) else farm,
-        town=float(rng.beta(1 + fine, 2.5 - 1.4 * fine)) if has_town else 0.0,
+        town=town,
         arid=arid,
         snow=float(rng.uniform(0.3, 1.0)) if snow else 0.0,
         flood=flood,
@@ -97,7 +101,7 @@ def draw_setting(rng: np.random.Generator, gsd_m: float) -> Setting:
         dryness=float(rng.beta(1.1, 1.3)),
         mud=float(np.clip(rng.beta(0.8, 1.2) + 0.5 * (flood > 0), 0, 1)),
         wind=float(rng.beta(0.7, 2.5)),
-        relief=float(rng.choice([0.0, 0.05, 0.15, 0.35], p=[0.35, 0.3, 0.2, 0.15])),
+        relief=float(rng.choice([0.0, 0.05, 0.15, 0.35], p=[0.35, 0.3, 0.2, 0.15])) * varied,
         sun_azimuth=float(rng.uniform(np.pi * 0.55, np.pi * 1.45)),
         sun_elevation=float(np.radians(rng.uniform(25, 68))),
         look_azimuth=float(np.pi / 2 + rng.choice([0, np.pi]) + rng.normal(0, 0.15)),
@@ -108,7 +112,7 @@ def draw_setting(rng: np.random.Generator, gsd_m: float) -> Setting:
 def _terrain(rng: np.random.Generator, shape: tuple[int, int], gsd_m: float, setting: Setting) -> Field:
     """Ground heights in meters whose slopes deviate by `relief`."""
     extent = min(shape) * gsd_m
-    terrain = fractal(rng, shape, max(extent * rng.uniform(0.4, 1.3) / gsd_m, 8), 2.0)
+    terrain = fractal(rng, shape, max(extent * rng.uniform(0.4, 1.3) / gsd_m, 8), rng.uniform(2.2, 2.8))
     south, east = np.gradient(terrain, gsd_m) if min(shape) > 1 else (np.ones(1), np.ones(1))
     slope = float(np.hypot(south.std(), east.std())) + 1e-9
     return terrain * np.float32(max(setting.relief, 0.01) / slope)

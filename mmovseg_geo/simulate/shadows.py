@@ -12,9 +12,19 @@ def moved(field: Field, rows: int, cols: int) -> Field:
     if rows == 0 and cols == 0:
         return field
     height, width = field.shape
-    row = np.clip(np.arange(height) - rows, 0, height - 1)
-    col = np.clip(np.arange(width) - cols, 0, width - 1)
-    return field[row[:, None], col[None, :]]
+    down, right = max(-height, min(rows, height)), max(-width, min(cols, width))
+    out = np.empty_like(field)
+    target = out[max(down, 0) : height + min(down, 0), max(right, 0) : width + min(right, 0)]
+    target[...] = field[max(-down, 0) : height - max(down, 0), max(-right, 0) : width - max(right, 0)]
+    first, last = max(right, 0), width + min(right, 0)
+    top, bottom = max(down, 0), height + min(down, 0)
+    if target.size == 0:
+        return np.full_like(field, field[-1 if down < 0 else 0, -1 if right < 0 else 0])
+    out[top:bottom, :first] = out[top:bottom, first : first + 1]
+    out[top:bottom, last:] = out[top:bottom, last - 1 : last]
+    out[:top] = out[top]
+    out[bottom:] = out[bottom - 1]
+    return out
 
 
 def shadow_height(height: Field, gsd_m: float, azimuth: float, elevation: float) -> Field:

@@ -45,7 +45,7 @@ def _paint_site(canvas: Canvas, name: str) -> None:
     row, col = (int(rng.integers(0, n)) for n in canvas.shape)
     u, v = u - u[row, col], v - v[row, col]
     if name in ROUND:
-        radius = np.hypot(u / length, v / width) + 0.07 * fractal(rng, canvas.shape, length / gsd / 2, 1.5)
+        radius = np.hypot(u / length, v / width) + 0.07 * fractal(rng, canvas.shape, length / gsd / 2, 2.2)
         inside = radius < 0.5
     else:
         inside = (np.abs(u) < length / 2) & (np.abs(v) < width / 2)

@@ -8,11 +8,13 @@ import numpy as np
 
 from mmovseg_geo.simulate.canvas import Canvas, Mask
 from mmovseg_geo.simulate.fields import lay_band
-from mmovseg_geo.simulate.noise import HASH_SIZE, Field, Ints, cells, fractal, hashed, quantile
+from mmovseg_geo.simulate.noise import HASH_SIZE, Field, Ints, cells, floored, fractal, hashed, quantile
 
 HOUSES_BELOW_M = 6.0
 CARS_BELOW_M = 0.7
 ROOFS = 192
+LOT_KEYS = 1 << 16
+WALL_M = 2.0
 
 
 @dataclass(frozen=True)
@@ -64,12 +66,12 @@ def paint_towns(canvas: Canvas) -> None:
     """Build up a share of the land, in one to three kinds of quarters."""
     rng = canvas.rng
     share = canvas.setting.town
-    suited = fractal(rng, canvas.shape, canvas.feature_m(60, 2500) / canvas.gsd_m, 1.7)
+    suited = fractal(rng, canvas.shape, canvas.feature_m(60, 2500) / canvas.gsd_m, 2.6)
     left = suited > quantile(suited, 1 - share)
     left &= ~canvas.is_cover("lake", "sea", "river", "ice", "beach", "wetland")
     weights = np.array([0.34, 0.13, 0.16, 0.12, 0.17, 0.08])
     kinds = rng.choice(list(DISTRICTS), int(rng.integers(1, 4)), p=weights)
-    split = fractal(rng, canvas.shape, canvas.feature_m(60, 1500) / canvas.gsd_m, 1.7)
+    split = fractal(rng, canvas.shape, canvas.feature_m(60, 1500) / canvas.gsd_m, 2.6)
     for k, kind in enumerate(kinds):
         here = left & (split < quantile(split, (k + 1) / len(kinds)))
         left &= ~here
@@ -81,7 +83,7 @@ def _build(canvas: Canvas, district: District, zone: Mask) -> None:
     rng, gsd = canvas.rng, canvas.gsd_m
     u, v = canvas.rotated(rng.uniform(0, np.pi))
     if rng.random() < 0.5:
-        u = u + np.float32(rng.uniform(5, 60)) * fractal(rng, canvas.shape, 400 / gsd, 2.4)
+        u = u + np.float32(rng.uniform(5, 60)) * fractal(rng, canvas.shape, 400 / gsd, 2.8)
     lot = rng.uniform(*district.lot)
     deep = lot * rng.uniform(0.8, 1.4)
     street = rng.uniform(*district.street)
@@ -94,24 +96,33 @@ def _build(canvas: Canvas, district: District, zone: Mask) -> None:
     paved = str(rng.choice(["asphalt road", "dirt road"], p=[0.25, 0.75] if "metal roof" in district.roofs[:1] else [0.9, 0.1]))
     if gsd > HOUSES_BELOW_M:
         _paint_area(canvas, district, zone, block_u, block_v)
-        lay_band(canvas, paved, to_street + np.float32(street / 2), street, zone)
+        canvas.thin.append((canvas.add(paved), (np.abs(to_street) < gsd / 2) * zone * np.float32(min(0.6, street / gsd / 2))))
         if district.lot[1] < 100 or gsd > 16:
             return
     else:
         ground = canvas.add(*[str(name) for name in rng.choice(district.grounds, 8)])
-        canvas.paint(zone, ground + hashed(block_u.astype(np.int64), block_v.astype(np.int64)) % 8)
-    i = (block_u * across + np.clip(np.floor(in_u / lot), 0, across - 1)).astype(np.int64)
-    j = (block_v * along + np.clip(np.floor(in_v / deep), 0, along - 1)).astype(np.int64)
+        canvas.paint(zone, ground + hashed(floored(block_u), floored(block_v)) % 8)
+    i = floored(block_u * across + np.clip(np.floor(in_u / lot), 0, across - 1))
+    j = floored(block_v * along + np.clip(np.floor(in_v / deep), 0, along - 1))
     p = in_u - np.floor(in_u / lot) * lot - lot / 2
     q = in_v - np.floor(in_v / deep) * deep - deep / 2
     lots = hashed(i, j)
+    built = _whole(zone & (to_street >= 0) & ~(canvas.height > WALL_M), to_street >= 0, lots)
     if gsd <= HOUSES_BELOW_M:
         canvas.paint((to_street < 0) & zone, canvas.add(paved))
         if gsd < 1.5:
             canvas.paint((to_street >= 0) & (to_street < 1.6) & zone, canvas.add("pavement"))
             _paint_cars(canvas, u, v, (to_street < -0.2) & zone, 0.10)
         _paint_trees(canvas, district.trees, zone & (to_street > -1.5))
-    _paint_roofs(canvas, district, zone & (to_street >= 0), lots, (p, q, lot, deep))
+    _paint_roofs(canvas, district, built, lots % HASH_SIZE, (p, q, lot, deep))
+
+
+def _whole(zone: Mask, ground: Mask, lots: Ints) -> Mask:
+    """Lots that lie in the zone for the most part, so that no building is cut by its border."""
+    keys = lots & (LOT_KEYS - 1)
+    inside = np.bincount(keys.ravel(), weights=zone.ravel(), minlength=LOT_KEYS)
+    total = np.bincount(keys.ravel(), weights=ground.ravel(), minlength=LOT_KEYS)
+    return np.asarray((inside > 0.7 * total)[keys] & ground)
 
 
 def _paint_area(canvas: Canvas, district: District, zone: Mask, block_u: Field, block_v: Field) -> None:
@@ -119,7 +130,7 @@ def _paint_area(canvas: Canvas, district: District, zone: Mask, block_u: Field, 
     first = canvas.add(district.area, each=16)
     if district.lot[1] >= 100:
         first = canvas.add("pavement", "industrial building", "parking lot", "pavement", each=4)
-    canvas.paint(zone, first + hashed(block_u.astype(np.int64), block_v.astype(np.int64)) % 16)
+    canvas.paint(zone, first + hashed(floored(block_u), floored(block_v)) % 16)
 
 
 def _paint_roofs(
@@ -152,7 +163,7 @@ def _paint_trees(canvas: Canvas, share: float, where: Mask) -> None:
     rng = canvas.rng
     spacing = np.float32(rng.uniform(6, 13))
     ids, distance, _ = cells(rng, canvas.x / spacing, canvas.y / spacing, 0.9)
-    radius = (rng.random(HASH_SIZE, dtype=np.float32) * 0.35 + 0.15)[ids]
+    radius = (rng.random(HASH_SIZE, dtype=np.float32) * 0.35 + 0.15)[ids % HASH_SIZE]
     crowns = (distance < radius) & (ids % 100 < share * 100) & where
     canvas.paint(crowns, canvas.add("tree", each=16) + ids % 16)
     dome = 1 - (distance / radius) ** 2
@@ -163,9 +174,9 @@ def _paint_trees(canvas: Canvas, share: float, where: Mask) -> None:
 def _paint_cars(canvas: Canvas, u: Field, v: Field, where: Mask, share: float) -> None:
     if canvas.gsd_m > CARS_BELOW_M:
         return
-    i, j = np.floor(u / 6.0), np.floor(v / 2.8)
-    ids = hashed(i.astype(np.int64), j.astype(np.int64))
-    inside = (np.abs(u - i * 6.0 - 3.0) < 2.2) & (np.abs(v - j * 2.8 - 1.4) < 0.9)
+    i, j = floored(u / 6.0), floored(v / 2.8)
+    ids = hashed(i, j)
+    inside = (np.abs(u / 6.0 - i - 0.5) < 0.37) & (np.abs(v / 2.8 - j - 0.5) < 0.32)
     canvas.paint(inside & (ids % 100 < share * 100) & where, canvas.add("car", each=32) + ids % 32)
 
 
