@@ -14,7 +14,7 @@ from mmovseg_geo.simulate.noise import Field
 GRAINS = (1, 4, 16)
 WATER = ("lake", "river", "sea", "flood water")
 BUILT = (
-    "tiled roof", "gray roof", "metal roof", "industrial building", "residential area", "city center", "greenhouse",
+    "tiled roof", "gray roof", "metal roof", "industrial building", "greenhouse",
     "pavement", "parking lot", "car", "ship", "solar panels", "construction site",
 )  # fmt: skip
 SEASONAL = (
@@ -103,9 +103,11 @@ def _textures(canvas: Canvas, cover: np.ndarray) -> Field:
     grain = table["grain"] / np.float32(canvas.gsd_m)
     level = np.log2(np.maximum(grain, 1.0)) / 2
     steps = np.arange(len(GRAINS), dtype=np.float32)
-    weight = np.exp(-((np.minimum(level[:, None], steps[-1]) - steps) ** 2) / 0.7)
+    weight = np.exp(-((np.minimum(level[:, None], steps[-1]) - steps) ** 2) / 1.2)
     weight /= np.sqrt((weight**2).sum(axis=1, keepdims=True))
-    amplitude = table["contrast"] * np.minimum(1, grain) ** 0.7 * canvas.rng.uniform(0.7, 1.4, len(grain))
+    # Finer than a pixel it averages out; coarser than the picture shows it is a slow drift.
+    seen = np.minimum(1, grain) ** 0.7 * np.minimum(1, 32 / grain) ** 0.5
+    amplitude = table["contrast"] * seen * canvas.rng.uniform(0.7, 1.4, len(grain))
     return np.asarray((weight * amplitude[:, None])[cover], np.float32)
 
 

@@ -106,5 +106,5 @@ class Canvas:
 
     def feature_m(self, low: float, high: float) -> float:
         """A feature size that this scene can show: between bounds in meters, and within the picture."""
-        size = self.extent_m * self.rng.uniform(0.25, 0.9)
+        size = self.extent_m * self.rng.uniform(0.35, 1.6)
         return float(np.clip(size, low, high))

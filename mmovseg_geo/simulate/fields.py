@@ -32,9 +32,9 @@ PARCELS = 256
 def crop_mix(rng: np.random.Generator) -> dict[str, float]:
     """The crops of one scene: a few are common, most are rare; now and then one region grows a single thing."""
     weights = {name: share * float(rng.gamma(0.5)) + share * 0.02 for name, share in CROPS.items()}
-    if rng.random() < 0.25:
+    if rng.random() < 0.2:
         special = str(rng.choice(["rice paddy", "orchard", "vineyard", "greenhouse", "solar panels", "rapeseed field"]))
-        weights[special] = sum(weights.values()) * rng.uniform(0.3, 1.5)
+        weights[special] = sum(weights.values()) * rng.uniform(0.2, 0.9)
     return weights
 
 
@@ -42,7 +42,7 @@ def paint_fields(canvas: Canvas) -> None:
     """Turn a share of the land into parcels."""
     rng, gsd = canvas.rng, canvas.gsd_m
     share = canvas.setting.farm
-    size = float(np.clip(canvas.extent_m * np.exp(rng.normal(-1.9, 0.5)), 18, rng.uniform(150, 900)))
+    size = float(np.clip(canvas.extent_m * np.exp(rng.normal(-2.2, 0.5)), 18, rng.uniform(150, 900)))
     zone = np.ones(canvas.shape, bool)
     if share < 0.95:
         suited = fractal(rng, canvas.shape, canvas.feature_m(80, 6000) / gsd, 2.4)

@@ -16,7 +16,7 @@ def paint_nature(canvas: Canvas) -> None:
     rng, setting, gsd = canvas.rng, canvas.setting, canvas.gsd_m
     wavelength = canvas.feature_m(40, 4000) / gsd
     detail = rng.uniform(0.0, 0.08)
-    moisture = ragged(rng, fractal(rng, canvas.shape, wavelength, rng.uniform(1.9, 2.8)), detail)
+    moisture = ragged(rng, fractal(rng, canvas.shape, wavelength, rng.uniform(1.9, 2.5)), detail)
     kind = ragged(rng, fractal(rng, canvas.shape, wavelength * 0.6, rng.uniform(1.8, 2.6)), detail)
     stand = (np.abs(kind * 5).astype(np.int32)) % STANDS
     ground = _ground(setting.arid, rng)
@@ -92,19 +92,18 @@ def _paint_ships(canvas: Canvas, water: Mask) -> None:
 def _paint_river(canvas: Canvas) -> None:
     rng, gsd = canvas.rng, canvas.gsd_m
     width = canvas.setting.river
-    course = fractal(rng, canvas.shape, max(canvas.extent_m * 0.7, width * 4) / gsd, 2.7)
-    course -= quantile(course, rng.uniform(0.2, 0.8))
-    slope_row, slope_col = np.gradient(course)
-    # Dividing by the slope turns the field into a distance from the level line, in meters.
-    distance = np.abs(course) * gsd / (np.hypot(slope_row, slope_col) + 0.3 * _mean_slope(slope_row, slope_col))
+    _, across = canvas.rotated(rng.uniform(0, np.pi))
+    for wavelength, bend in ((canvas.extent_m, 0.25 * canvas.extent_m), (width * rng.uniform(6, 14), width * rng.uniform(0, 2.2))):
+        across = across + np.float32(bend * rng.random()) * fractal(rng, canvas.shape, wavelength / gsd, 2.8)
+    across -= quantile(across, rng.uniform(0.15, 0.85))
+    south, east = np.gradient(across, gsd)
+    # Dividing by the slope turns the bent coordinate into a distance from the middle of the river, in meters.
+    distance = np.abs(across) / np.maximum(np.hypot(south, east), 0.3)
     if rng.random() < 0.5:
-        banks = distance < width * rng.uniform(0.6, 1.3)
-        canvas.paint(banks, canvas.add(str(rng.choice(["beach", "shrubland", "broadleaf forest", "wetland", "grassland"]))))
+        banks = ragged(rng, distance, 0.1 * width) < width * rng.uniform(0.6, 1.3)
+        names = ["beach", "shrubland", "broadleaf forest", "wetland", "grassland"]
+        canvas.paint(banks, canvas.add(str(rng.choice(names))))
     canvas.paint(distance < width / 2, canvas.add("river"))
-
-
-def _mean_slope(slope_row: Field, slope_col: Field) -> float:
-    return float(np.hypot(slope_row, slope_col).mean())
 
 
 def paint_flood(canvas: Canvas) -> None:

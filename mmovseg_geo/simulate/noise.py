@@ -72,24 +72,29 @@ def ragged(rng: np.random.Generator, field: Field, amount: float) -> Field:
 
 @lru_cache(maxsize=8)
 def _texture_tile(grain: int) -> Field:
+    """Periodic noise twice beside and below itself, so that any cut up to TEXTURE_SIZE is a view."""
     rng = np.random.default_rng(1000 + grain)
     white = rng.standard_normal((TEXTURE_SIZE, TEXTURE_SIZE), dtype=np.float32)
     if grain > 1:
         rows = np.fft.fftfreq(TEXTURE_SIZE)[:, None]
         cols = np.fft.rfftfreq(TEXTURE_SIZE)[None, :]
-        frequency = np.sqrt(rows**2 + cols**2) * grain * 2
-        band = frequency * np.exp(-(frequency**2) / 2)
+        frequency = np.sqrt(rows**2 + cols**2) * grain
+        # Blobs of many sizes, four times larger and smaller: one size alone looks like camouflage.
+        band = (frequency**2 + 0.06**2) ** -0.6 * np.exp(-(frequency**2))
+        band[0, 0] = 0
         white = fft.irfft2(fft.rfft2(white) * band, s=white.shape).astype(np.float32)
         white /= white.std()
-    return white
+    return np.tile(white, (2, 2))
 
 
 def texture(rng: np.random.Generator, shape: tuple[int, int], grain: int) -> Field:
-    """Band-limited noise (H, W) of deviation 1 with blobs of about `grain` pixels, cut at random from a cached tile."""
+    """Noise (H, W) of deviation 1 with blobs from about `grain` pixels up, cut at random from a cached tile."""
     tile = _texture_tile(grain)
-    row, col = rng.integers(0, TEXTURE_SIZE, 2)
+    row, col = (int(n) for n in rng.integers(0, TEXTURE_SIZE, 2))
     if rng.random() < 0.5:
         tile = tile.T
+    if max(shape) <= TEXTURE_SIZE:
+        return tile[row : row + shape[0], col : col + shape[1]]
     rows = np.arange(row, row + shape[0]) % TEXTURE_SIZE
     cols = np.arange(col, col + shape[1]) % TEXTURE_SIZE
     return tile[rows[:, None], cols[None, :]]

@@ -54,11 +54,12 @@ def simulate(
     if setting.farm > 0:
         paint_fields(canvas)
     paint_water(canvas)
+    if setting.snow < 0.5:
+        paint_roads(canvas)
     if setting.town > 0:
         paint_towns(canvas)
     if setting.snow < 0.5:
         paint_sites(canvas)
-        paint_roads(canvas)
     paint_crowns(canvas)
     if setting.flood > 0:
         paint_flood(canvas)
@@ -103,7 +104,7 @@ def draw_setting(rng: np.random.Generator, gsd_m: float) -> Setting:
         wind=float(rng.beta(0.7, 2.5)),
         relief=float(rng.choice([0.0, 0.05, 0.15, 0.35], p=[0.35, 0.3, 0.2, 0.15])) * varied,
         sun_azimuth=float(rng.uniform(np.pi * 0.55, np.pi * 1.45)),
-        sun_elevation=float(np.radians(rng.uniform(25, 68))),
+        sun_elevation=float(np.radians(rng.uniform(28 + 8 * fine, 68))),
         look_azimuth=float(np.pi / 2 + rng.choice([0, np.pi]) + rng.normal(0, 0.15)),
         incidence=float(rng.uniform(29, 46)),
     )
@@ -112,7 +113,7 @@ def draw_setting(rng: np.random.Generator, gsd_m: float) -> Setting:
 def _terrain(rng: np.random.Generator, shape: tuple[int, int], gsd_m: float, setting: Setting) -> Field:
     """Ground heights in meters whose slopes deviate by `relief`."""
     extent = min(shape) * gsd_m
-    terrain = fractal(rng, shape, max(extent * rng.uniform(0.4, 1.3) / gsd_m, 8), rng.uniform(2.2, 2.8))
+    terrain = fractal(rng, shape, max(extent * rng.uniform(0.4, 1.3) / gsd_m, 8), rng.uniform(2.1, 2.6))
     south, east = np.gradient(terrain, gsd_m) if min(shape) > 1 else (np.ones(1), np.ones(1))
     slope = float(np.hypot(south.std(), east.std())) + 1e-9
     return terrain * np.float32(max(setting.relief, 0.01) / slope)

@@ -32,7 +32,7 @@ def paint_sites(canvas: Canvas) -> None:
     if not fitting:
         return
     weights = np.array([SITES[name][4] for name in fitting])
-    for name in rng.choice(fitting, int(rng.integers(0, 4)), p=weights / weights.sum()):
+    for name in rng.choice(fitting, int(min(rng.poisson(0.45 if canvas.extent_m < 300 else 1.1), 4)), p=weights / weights.sum()):
         _paint_site(canvas, str(name))
 
 
@@ -49,7 +49,7 @@ def _paint_site(canvas: Canvas, name: str) -> None:
         inside = radius < 0.5
     else:
         inside = (np.abs(u) < length / 2) & (np.abs(v) < width / 2)
-    inside &= ~canvas.is_cover("lake", "sea", "river", "ice")
+    inside &= ~canvas.is_cover("lake", "sea", "river", "ice", "asphalt road", "dirt road", "railway", "bridge")
     canvas.paint(inside, canvas.add(name))
     if name == "solar panels" and gsd < 3:
         pitch = rng.uniform(4, 9)

@@ -40,7 +40,7 @@ DISTRICTS: dict[str, District] = {
         ("tiled roof", "gray roof", "tiled roof", "metal roof"), ("park", "grassland", "park", "bare soil", "pavement"), "residential area",
     ),
     "center": District(
-        (12, 28), (2, 6), (0.70, 1.0), (8, 24), 0.02, 0.06, (8, 16), 0.12,
+        (12, 28), (2, 6), (0.70, 1.0), (7, 18), 0.02, 0.06, (8, 16), 0.12,
         ("gray roof", "tiled roof", "gray roof"), ("pavement", "pavement", "park"), "city center",
     ),
     "informal": District(
@@ -48,7 +48,7 @@ DISTRICTS: dict[str, District] = {
         ("metal roof", "metal roof", "metal roof", "gray roof"), ("bare soil", "dirt road"), "residential area",
     ),
     "apartments": District(
-        (35, 70), (1, 3), (0.22, 0.75), (12, 30), 0.05, 0.15, (8, 14), 0.4,
+        (35, 70), (1, 3), (0.22, 0.75), (9, 20), 0.05, 0.15, (8, 14), 0.4,
         ("gray roof",), ("park", "pavement", "parking lot"), "city center",
     ),
     "industry": District(
@@ -68,7 +68,7 @@ def paint_towns(canvas: Canvas) -> None:
     share = canvas.setting.town
     suited = fractal(rng, canvas.shape, canvas.feature_m(60, 2500) / canvas.gsd_m, 2.6)
     left = suited > quantile(suited, 1 - share)
-    left &= ~canvas.is_cover("lake", "sea", "river", "ice", "beach", "wetland")
+    left &= ~canvas.is_cover("lake", "sea", "river", "ice", "beach", "wetland", "asphalt road", "railway", "bridge")
     weights = np.array([0.34, 0.13, 0.16, 0.12, 0.17, 0.08])
     kinds = rng.choice(list(DISTRICTS), int(rng.integers(1, 4)), p=weights)
     split = fractal(rng, canvas.shape, canvas.feature_m(60, 1500) / canvas.gsd_m, 2.6)
@@ -194,10 +194,8 @@ def paint_roads(canvas: Canvas) -> None:
         distance = np.abs(across - quantile(across, rng.uniform(0.1, 0.9)))
         if canvas.extent_m < 8 * width and rng.random() < 0.5:
             continue
-        # A road cut through a building would be odd: it goes around, unless it is a main one.
-        free = ~water & ~(canvas.height > 2) if width < 20 else ~water
-        lay_band(canvas, name, distance, float(width), free)
+        lay_band(canvas, name, distance, float(width), ~water)
         if name != "dirt road" and width >= 0.7 * gsd:
             canvas.paint((distance < width / 2) & water, canvas.add("bridge"))
         if gsd < 1.0 and name == "asphalt road":
-            _paint_cars(canvas, across * 0 + canvas.rotated(0.0)[0], across, (distance < width / 2 - 0.5) & free, 0.05)
+            _paint_cars(canvas, across * 0 + canvas.rotated(0.0)[0], across, (distance < width / 2 - 0.5) & ~water, 0.05)
