@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 import tempfile
 import time
@@ -22,6 +23,9 @@ from mmovseg_geo.models.segmenter import Segmenter
 from mmovseg_geo.pipeline import Progress, segment
 from mmovseg_geo.rasters.labels import LabelRaster
 from mmovseg_geo.rasters.scene import Scene, open_scene, scene_name
+from mmovseg_geo.summary import summary
+
+logger = logging.getLogger(__name__)
 
 SCHEMA = 1
 """Version of the layout of `_run.json`."""
@@ -73,19 +77,33 @@ def map_scene(
     outputs = planned_outputs(optical, out, config)
     refuse_existing(outputs, config)
     with _timed(timings, "open"):
-        scene = _opened(optical, sar, config)
+        scene = opened(optical, sar, config)
     with scene:
-        window = scene_window(scene, config)
         with _timed(timings, "load_model"):
             segmenter = segmenter or load_for(scene, config)
-        with _staged(outputs) as staged:
-            with _timed(timings, "segment"):
-                labels = _segmented(scene, segmenter, staged, config, window, progress)
-            areas = _write_companions(scene, labels, staged, config, window, timings)
-            report = _report(scene, segmenter, config, areas)
-            report["outputs"] = {kind: _described(path) for kind, path in staged.items() if kind != "run"}
-            report["timings_s"] = {name: round(seconds, 3) for name, seconds in timings.items()}
-            staged["run"].write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        return map_opened(scene, segmenter, outputs, config=config, progress=progress, timings=timings)
+
+
+def map_opened(
+    scene: Scene,
+    segmenter: Segmenter,
+    outputs: dict[str, Path],
+    *,
+    config: SegmentConfig,
+    progress: Progress | None = None,
+    timings: dict[str, float] | None = None,
+) -> MapResult:
+    """Map a scene that is open already; `outputs` as from `planned_outputs`, `timings` what took how long so far."""
+    timings = {} if timings is None else timings
+    window = scene_window(scene, config)
+    with _staged(outputs) as staged:
+        with _timed(timings, "segment"):
+            labels = _segmented(scene, segmenter, staged, config, window, progress)
+        areas = _write_companions(scene, labels, staged, config, window, timings)
+        report = _report(scene, segmenter, config, areas)
+        report["outputs"] = {kind: described(path) for kind, path in staged.items() if kind != "run"}
+        report["timings_s"] = {name: round(seconds, 3) for name, seconds in timings.items()}
+        staged["run"].write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return MapResult(next(iter(outputs.values())).parent, outputs, report)
 
 
@@ -115,7 +133,9 @@ def refuse_existing(outputs: Mapping[str, Path], config: SegmentConfig) -> None:
         raise OutputError(f"{folder} is a file; the output of a scene is a folder. Give another with -o.")
     existing = [path for path in outputs.values() if path.exists()]
     if existing and not config.overwrite:
-        raise OutputError(f"{existing[0]} exists already. Add --overwrite to replace it, or give another folder with -o.")
+        raise OutputError(
+            f"{existing[0]} exists already. Add --overwrite to replace it, or give another folder with -o."
+        )
 
 
 def scene_window(scene: Scene, config: SegmentConfig) -> Window | None:
@@ -130,7 +150,7 @@ def plan_scene(optical: str | Path, sar: str | Path | None = None, *, config: Se
         MmovsegError: what `map_scene` would refuse before work starts.
     """
     outputs = planned_outputs(optical, None, config)
-    with _opened(optical, sar, config) as scene:
+    with opened(optical, sar, config) as scene:
         window = scene_window(scene, config)
         segmenter = load_for(scene, config)
         tiling = config.tiling(segmenter.tiling)
@@ -185,8 +205,9 @@ def _one_tile(scene: Scene, segmenter: Segmenter, window: Window) -> None:
     segmenter(Batch.stack([scene.read(window)]))
 
 
-def _opened(optical: str | Path, sar: str | Path | None, config: SegmentConfig) -> Scene:
-    return open_scene(
+def opened(optical: str | Path, sar: str | Path | None, config: SegmentConfig) -> Scene:
+    """The scene as the settings say to read it; what was understood of it goes to the log."""
+    scene = open_scene(
         optical,
         sar,
         bands=config.bands,
@@ -198,6 +219,9 @@ def _opened(optical: str | Path, sar: str | Path | None, config: SegmentConfig) 
         pixel_grid=config.pixel_grid,
         shift=config.shift,
     )
+    for line in summary(scene.describe()):
+        logger.info(line)
+    return scene
 
 
 def _segmented(
@@ -254,9 +278,7 @@ def _write_companions(
     return areas
 
 
-def _report(
-    scene: Scene, segmenter: Segmenter, config: SegmentConfig, areas: list[dict[str, Any]]
-) -> dict[str, Any]:
+def _report(scene: Scene, segmenter: Segmenter, config: SegmentConfig, areas: list[dict[str, Any]]) -> dict[str, Any]:
     tiling = config.tiling(segmenter.tiling)
     return {
         "schema": SCHEMA,
@@ -269,7 +291,8 @@ def _report(
     }
 
 
-def _described(path: Path) -> dict[str, Any]:
+def described(path: Path) -> dict[str, Any]:
+    """Name, size and checksum of a file, as `_run.json` keeps them."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         for block in iter(lambda: file.read(1 << 20), b""):

@@ -1,0 +1,239 @@
+"""Options that `segment` and `batch` share. None means: not given, so that a settings file or the default decides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from mmovseg_geo.config import Gcps, Precision, SegmentConfig
+from mmovseg_geo.tiles import Blend
+
+DEFAULTS = SegmentConfig()
+
+
+def _option(panel: str, *names: str, text: str, default: object = False, metavar: str | None = None) -> Any:
+    shown: bool | str = False if default is False else f"{default}"
+    return typer.Option(*names, help=text, rich_help_panel=panel, show_default=shown, metavar=metavar)
+
+
+WORDS, INPUTS, AREA, TILES, OUTPUTS = "Words", "Reading the inputs", "Area", "Tiles and compute", "Outputs"
+
+Text = str | None
+Flag = bool | None
+
+SETTINGS: dict[str, Any] = {
+    "config_file": Annotated[
+        Path | None, typer.Option("--config", metavar="FILE", help="Settings in YAML; options given here win.")
+    ],
+    "classes": Annotated[
+        Text,
+        _option(
+            WORDS,
+            "--classes",
+            metavar='"WATER,BUILDING|HOUSE"',
+            default="the model's own list",
+            text="Classes parted by commas; bars give synonyms.",
+        ),
+    ],
+    "classes_file": Annotated[
+        Path | None,
+        _option(
+            WORDS,
+            "--classes-file",
+            metavar="FILE",
+            text="Classes with ids, synonyms and colors: YAML, JSON, CSV or text.",
+        ),
+    ],
+    "background": Annotated[
+        Flag,
+        _option(
+            WORDS,
+            "--background/--no-background",
+            default="no-background",
+            text="Leave unclear pixels to a class background, id 0.",
+        ),
+    ],
+    "min_score": Annotated[
+        float | None,
+        _option(
+            WORDS,
+            "--min-score",
+            metavar="0..1",
+            default="0.5",
+            text="With a background: what a class must reach to claim a pixel.",
+        ),
+    ],
+    "model": Annotated[
+        Text,
+        _option(
+            WORDS,
+            "--model",
+            "-m",
+            metavar="NAME|FILE",
+            default=DEFAULTS.model,
+            text="Model by name, or a .safetensors file.",
+        ),
+    ],
+    "bands": Annotated[
+        Text,
+        _option(
+            INPUTS,
+            "--bands",
+            "-b",
+            metavar="4,3,2",
+            default="from names and colors",
+            text="Red, green and blue of the optical: numbers from 1, or names.",
+        ),
+    ],
+    "sar_bands": Annotated[
+        Text,
+        _option(
+            INPUTS, "--sar-bands", metavar="1,2", default="from names", text="Co- and cross-polarized band of the SAR."
+        ),
+    ],
+    "nodata": Annotated[
+        Text,
+        _option(
+            INPUTS,
+            "--nodata",
+            metavar="NUMBER|nan|none",
+            default="from the files",
+            text="Value that marks missing pixels.",
+        ),
+    ],
+    "optical_scale": Annotated[
+        Text,
+        _option(
+            INPUTS,
+            "--optical-scale",
+            metavar="auto|8bit|reflectance|reflectance-10000|reflectance-10000-offset|stretch|MIN,MAX",
+            default=DEFAULTS.optical_scale,
+            text="What optical values mean.",
+        ),
+    ],
+    "sar_scale": Annotated[
+        Text,
+        _option(
+            INPUTS,
+            "--sar-scale",
+            metavar="auto|db|power|amplitude|8bit|MIN,MAX",
+            default=DEFAULTS.sar_scale,
+            text="What SAR values mean.",
+        ),
+    ],
+    "gcps": Annotated[
+        Gcps | None, _option(INPUTS, "--gcps", text="Warp images that carry only control points: thin-plate spline.")
+    ],
+    "pixel_grid": Annotated[
+        Flag,
+        _option(
+            INPUTS,
+            "--pixel-grid/--no-pixel-grid",
+            default="no-pixel-grid",
+            text="Images without a CRS lie on one pixel grid.",
+        ),
+    ],
+    "coregister": Annotated[
+        Text,
+        _option(
+            INPUTS,
+            "--coregister",
+            metavar='off|"ROWS,COLS"',
+            default=DEFAULTS.coregister,
+            text="Pixels the SAR content must move by, down and right positive.",
+        ),
+    ],
+    "bounds": Annotated[
+        Text,
+        _option(
+            AREA,
+            "--bounds",
+            "--bbox",
+            metavar="XMIN,YMIN,XMAX,YMAX",
+            text="Map only this area; labels are those of a full run.",
+        ),
+    ],
+    "bounds_crs": Annotated[
+        Text,
+        _option(
+            AREA,
+            "--bounds-crs",
+            metavar="CRS",
+            default="that of the scene",
+            text="CRS of the bounds, such as EPSG:4326.",
+        ),
+    ],
+    "tile_size": Annotated[
+        int | None, _option(TILES, "--tile-size", metavar="PIXELS", default="the model's", text="Side of a tile.")
+    ],
+    "overlap": Annotated[
+        int | None, _option(TILES, "--overlap", metavar="PIXELS", default="the model's", text="How far tiles overlap.")
+    ],
+    "blend": Annotated[
+        Blend | None, _option(TILES, "--blend", default="the model's", text="Weights of overlapping tiles.")
+    ],
+    "batch_size": Annotated[
+        int | None,
+        _option(TILES, "--batch-size", metavar="TILES", default=DEFAULTS.batch_size, text="Tiles computed at once."),
+    ],
+    "device": Annotated[
+        Text,
+        _option(TILES, "--device", metavar="auto|cpu|cuda[:N]", default=DEFAULTS.device, text="Where the model runs."),
+    ],
+    "precision": Annotated[
+        Precision | None,
+        _option(TILES, "--precision", default=DEFAULTS.precision, text="Numbers the model computes with."),
+    ],
+    "polygons": Annotated[
+        Flag, _option(OUTPUTS, "--polygons/--no-polygons", default="polygons", text="Write a GeoPackage of polygons.")
+    ],
+    "confidence": Annotated[
+        Flag,
+        _option(
+            OUTPUTS,
+            "--confidence/--no-confidence",
+            default="confidence",
+            text="Write a raster of confidence, 0 to 100.",
+        ),
+    ],
+    "preview": Annotated[
+        Flag, _option(OUTPUTS, "--preview/--no-preview", default="preview", text="Write a picture of inputs and map.")
+    ],
+    "min_area": Annotated[
+        Text,
+        _option(
+            OUTPUTS, "--min-area", metavar="SIZE", text="Merge smaller polygons into their neighbors: 500 (m²) or 12px."
+        ),
+    ],
+    "fill_holes": Annotated[
+        Text, _option(OUTPUTS, "--fill-holes", metavar="SIZE", text="Fill smaller holes of polygons: 200 (m²) or 12px.")
+    ],
+    "simplify": Annotated[
+        Text,
+        _option(OUTPUTS, "--simplify", metavar="SIZE", text="Smooth the polygons' stair steps: 1.5px, or map units."),
+    ],
+    "co": Annotated[
+        list[str] | None,
+        _option(OUTPUTS, "--co", metavar="KEY=VALUE", text="GDAL creation option of the rasters; repeat."),
+    ],
+    "lco": Annotated[
+        list[str] | None,
+        _option(OUTPUTS, "--lco", metavar="KEY=VALUE", text="GDAL layer option of the polygons; repeat."),
+    ],
+    "overwrite": Annotated[
+        Flag, _option(OUTPUTS, "--overwrite/--no-overwrite", default="no-overwrite", text="Replace outputs that exist.")
+    ],
+}
+"""Option by the name of the `SegmentConfig` field it sets (`config_file` aside)."""
+
+
+def settings_of(given: dict[str, Any]) -> SegmentConfig:
+    """The settings that options and the file of `--config` amount to."""
+    from mmovseg_geo.config import load_config
+
+    given = dict(given)
+    path = given.pop("config_file")
+    # A repeated option that was not given arrives as an empty list.
+    return load_config(path, SegmentConfig, {name: None if value == [] else value for name, value in given.items()})

@@ -1,0 +1,49 @@
+"""`mmovseg segment`: one scene in, one map out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mmovseg_cli.command import command
+from mmovseg_cli.options import SETTINGS, settings_of
+from mmovseg_cli.talk import Talk
+
+
+def segment(
+    talk: Talk,
+    optical: Annotated[str, typer.Argument(metavar="OPTICAL", help="Optical image; its grid is the map's.")],
+    sar: Annotated[
+        str | None, typer.Argument(metavar="[SAR]", help="Radar image of the same place, or vv.tif,vh.tif.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="DIR", help="Folder of the outputs.", show_default="<optical stem>_mmovseg"
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done; write nothing.")] = False,
+    **settings: Any,
+) -> None:
+    """Label every pixel of one scene.
+
+    mmovseg segment scene_rgb.tif scene_sar.tif --classes "water,building"
+    """
+    config = settings_of(settings)
+    for text in config.notes:
+        talk.note(text)
+    from mmovseg_geo.maps import map_scene, plan_scene
+
+    if dry_run:
+        plan = plan_scene(optical, sar, config=config)
+        talk.result([f"{key}: {value}" for key, value in plan.items()], plan)
+        return
+    with talk.progress() as progress:
+        result = map_scene(optical, sar, out, config=config, progress=progress)
+    talk.result([str(path) for path in result.outputs.values()], {"command": "segment", **result.report})
+
+
+def add_to(app: typer.Typer) -> None:
+    command(app, options=SETTINGS)(segment)

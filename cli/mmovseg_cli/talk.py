@@ -1,0 +1,101 @@
+"""What a command says: results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SCHEMA_VERSION = 1
+"""Of the object that `--json` prints."""
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Talk:
+    """How much a command says, and in which form."""
+
+    quiet: bool = False
+    verbose: bool = False
+    debug: bool = False
+    as_json: bool = False
+
+    def listen(self) -> None:
+        """Let the library's log and Python's warnings speak on stderr, as loud as was asked for."""
+        level = logging.DEBUG if self.debug or self.verbose else logging.ERROR if self.quiet else logging.INFO
+        handler = _Handler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        ours = logging.getLogger("mmovseg_geo")
+        ours.handlers, ours.level, ours.propagate = [handler], level, False
+        if not (self.debug or self.verbose):
+            # Libraries warn about what mmovseg handles or says itself, such as a raster without a transform.
+            warnings.simplefilter("ignore")
+
+    def note(self, text: str) -> None:
+        """Say what was found or decided."""
+        if not self.quiet:
+            _say(text)
+
+    def warn(self, text: str) -> None:
+        """Say what the user should look at."""
+        if not self.quiet:
+            _say(f"! {text}")
+
+    def error(self, text: str) -> None:
+        """Say why the command failed."""
+        _say(f"✗ {text}")
+
+    def result(self, lines: list[str], data: Mapping[str, Any]) -> None:
+        """Print the result: lines, or with `--json` one object."""
+        if self.as_json:
+            print(json.dumps({"schema_version": SCHEMA_VERSION, **data}, indent=2, ensure_ascii=False, default=_plain))
+        else:
+            for line in lines:
+                print(line)
+        sys.stdout.flush()
+
+    @contextmanager
+    def progress(self, title: str = "Labeling") -> Iterator[Progress | None]:
+        """A function told (tiles done, tiles in all) that draws a bar; None where nobody would see it."""
+        if self.quiet or not sys.stderr.isatty():
+            yield None
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("tiles  {task.fields[rate]}"),
+            TimeRemainingColumn(),
+            TextColumn("left"),
+        )
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task(title, total=None, rate="")
+
+            def tell(done: int, total: int) -> None:
+                speed = bar.tasks[0].speed
+                bar.update(task, completed=done, total=total, rate=f"{speed:.1f}/s" if speed else "")
+
+            yield tell
+
+
+class _Handler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        _say(("! " if record.levelno >= logging.WARNING else "") + self.format(record))
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else repr(value)

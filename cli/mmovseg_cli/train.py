@@ -1,0 +1,6 @@
+from __future__ import annotations
+import typer
+
+
+def add_to(app: typer.Typer) -> None:
+    return
