@@ -95,7 +95,7 @@ class WindowAttention(nn.Module):
         )
         scores = window_scores(rows, cols, (height, width), x_BTHWC.device)
         if scores is not None:
-            scores = repeat(scores.to(q.dtype), "windows q k -> (windows n) q k", n=self.num_heads)
+            scores = repeat(scores.to(q.dtype), "windows q k -> 1 (windows n) q k", n=self.num_heads)
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=scores)
         y = rearrange(
             y,

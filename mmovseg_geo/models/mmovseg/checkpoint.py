@@ -12,9 +12,12 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import torch
+from open_clip.transformer import TextTransformer
+from timm.models.eva import EvaAttention
 from torch import Tensor, nn
 
 from mmovseg_geo.errors import WeightsError
+from mmovseg_geo.models.mmovseg.network import MMOVSeg, build
 from mmovseg_geo.models.mmovseg.params import MMOVSegParams
 
 _CLIP = "sem_seg_head.predictor.clip_model."
@@ -173,6 +176,15 @@ def official_shapes(ours: Mapping[str, tuple[int, ...]], table: Iterable[Rule]) 
     return shapes
 
 
+def build_loaded(params: MMOVSegParams, state: Mapping[str, Tensor], *, source: str = "The state dict") -> MMOVSeg:
+    """The network with these weights, in the memory of one copy of them."""
+    with torch.device("meta"):
+        network = build(params)
+    load(network, state, source=source)
+    _fill_constants(network)
+    return network.eval()
+
+
 def load(network: nn.Module, state: Mapping[str, Tensor], *, source: str = "The state dict") -> None:
     """Put `state` into the network, which may be on the meta device; the tensors are taken over, not copied.
 
@@ -206,6 +218,15 @@ def infer_variant(official: Mapping[str, Tensor]) -> str:
         found = "no upsample1.weight" if adapter is None else f"upsample1.weight of width {adapter.shape[0]}"
         raise WeightsError(f"Not an official MM-OVSeg checkpoint: {found}; expected a width of 768 (B) or 1024 (L).")
     return widths[adapter.shape[0]]
+
+
+def _fill_constants(network: nn.Module) -> None:
+    """Buffers that no checkpoint holds; on the meta device they have no values."""
+    for module in network.modules():
+        if isinstance(module, EvaAttention):
+            module.k_bias = torch.zeros_like(module.k_bias, device=module.q_bias.device)
+        if isinstance(module, TextTransformer):
+            module.attn_mask = module.build_causal_mask().to(module.positional_embedding.device)
 
 
 def _match(key: str, table: tuple[Rule, ...]) -> tuple[Rule, int, tuple[str, ...]] | None:

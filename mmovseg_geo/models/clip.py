@@ -1,0 +1,132 @@
+"""CLIP by open_clip, for dense prediction: features of every patch, embeddings of words.
+
+Shape suffixes: B batch, C channels of the shared space, D channels of the visual tower, H rows and W columns of
+patches, N tokens, T texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from einops import rearrange
+from open_clip import tokenizer
+from open_clip.transformer import QuickGELU, TextTransformer, VisionTransformer
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+_HEAD_WIDTH = 64  # of every visual tower that OpenAI released
+TEMPLATES = ("A photo of a {} in the scene",)
+
+
+class TextEncoder(Protocol):
+    """Phrases to embeddings (T, C), of any length."""
+
+    def encode(self, texts: Sequence[str]) -> Tensor: ...
+
+
+class DenseCLIP(nn.Module):
+    """The visual tower with its last block reduced to values, so that every patch keeps its own place (section 4.2).
+
+    Weights keep open_clip's names. Any image whose sides are multiples of the patch fits: the position table is
+    resampled.
+    """
+
+    def __init__(
+        self, *, embed_dim: int, image_size: int, patch: int, width: int, layers: int, hooks: Sequence[int]
+    ) -> None:
+        super().__init__()
+        self.patch = patch
+        self.hooks = tuple(hooks)
+        self.visual = VisionTransformer(
+            image_size=image_size,
+            patch_size=patch,
+            width=width,
+            layers=layers,
+            heads=width // _HEAD_WIDTH,
+            mlp_ratio=4.0,
+            output_dim=embed_dim,
+            act_layer=QuickGELU,
+        )
+
+    def forward(self, image_B3HW: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Dense features (B, C, H, W) and the outputs of the hook blocks (B, D, H, W)."""
+        visual = self.visual
+        patches_BDHW = visual.conv1(image_B3HW)
+        grid = patches_BDHW.shape[-2], patches_BDHW.shape[-1]
+        patches_BND = rearrange(patches_BDHW, "b d h w -> b (h w) d")
+        cls_B1D = visual.class_embedding.expand(len(patches_BND), 1, -1)
+        x_BND = visual.ln_pre(torch.cat([cls_B1D, patches_BND], dim=1) + self.positions(grid))
+        hooked = []
+        *blocks, last = visual.transformer.resblocks
+        for index, block in enumerate(blocks):
+            x_BND = block(x_BND)
+            if index in self.hooks:
+                hooked.append(_on_grid(x_BND, grid))
+        dense_BNC = visual.ln_post(_value_only(last, x_BND)) @ visual.proj
+        return _on_grid(dense_BNC, grid), tuple(hooked)
+
+    def positions(self, grid: tuple[int, int]) -> Tensor:
+        """Position table (1 + H * W, D): CLS first, patches resampled bicubically to the grid."""
+        table_ND: Tensor = self.visual.positional_embedding
+        native = self.visual.grid_size
+        if grid == native:
+            return table_ND
+        patches = rearrange(table_ND[1:], "(h w) d -> 1 d h w", h=native[0])
+        patches = F.interpolate(patches, size=grid, mode="bicubic", align_corners=False)
+        return torch.cat([table_ND[:1], rearrange(patches, "1 d h w -> (h w) d")])
+
+
+class CLIPText(nn.Module):
+    """The text tower with OpenAI's byte pair tokens."""
+
+    def __init__(
+        self, *, embed_dim: int, width: int, heads: int, layers: int, context: int = 77, vocabulary: int = 49408
+    ) -> None:
+        super().__init__()
+        self.tower = TextTransformer(
+            context_length=context,
+            vocab_size=vocabulary,
+            width=width,
+            heads=heads,
+            layers=layers,
+            output_dim=embed_dim,
+            act_layer=QuickGELU,
+        )
+
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """Embeddings (T, C), not normalized; a text longer than the context is cut."""
+        out: Tensor = self(self.tokens(texts).to(self.tower.token_embedding.weight.device))
+        return out
+
+    def tokens(self, texts: Sequence[str]) -> Tensor:
+        """Token ids (T, context), zero padded."""
+        return tokenizer.tokenize(list(texts), context_length=self.tower.context_length)
+
+    def forward(self, tokens_TN: Tensor) -> Tensor:
+        out: Tensor = self.tower(tokens_TN)
+        return out
+
+
+def embed_texts(encoder: TextEncoder, texts: Sequence[str], templates: Sequence[str] = TEMPLATES) -> Tensor:
+    """Unit embeddings (T, C); several templates are an ensemble: their unit embeddings are averaged."""
+    prompts = [template.format(text) for template in templates for text in texts]
+    unit = F.normalize(encoder.encode(prompts), dim=-1)
+    mean_TC = rearrange(unit, "(templates t) c -> templates t c", templates=len(templates)).mean(dim=0)
+    return F.normalize(mean_TC, dim=-1)
+
+
+def _value_only(block: nn.Module, x_BND: Tensor) -> Tensor:
+    """The last block without its attention matrix; the residual is the CLS token, not each token's own."""
+    attention = block.attn
+    _, _, v_weight = attention.in_proj_weight.chunk(3)
+    _, _, v_bias = attention.in_proj_bias.chunk(3)
+    values = F.linear(block.ln_1(x_BND), v_weight, v_bias)
+    y = x_BND[:, :1] + attention.out_proj(values)
+    out: Tensor = y + block.mlp(block.ln_2(y))
+    return out
+
+
+def _on_grid(tokens_BND: Tensor, grid: tuple[int, int]) -> Tensor:
+    return rearrange(tokens_BND[:, 1:], "b (h w) d -> b d h w", h=grid[0], w=grid[1])

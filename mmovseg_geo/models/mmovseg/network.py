@@ -1,0 +1,164 @@
+"""MM-OVSeg: open-vocabulary segmentation of optical and SAR (arXiv:2603.17528).
+
+Shape suffixes: B batch, T classes, C channels shared by image and text, H rows, W columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mmovseg_geo.models.clip import CLIPText, DenseCLIP
+from mmovseg_geo.models.mmovseg.encoders import (
+    CLIPAndDINO,
+    OpticalEncoder,
+    OpticalFeatures,
+    Pyramid,
+    SarEncoder,
+    Size,
+    dino,
+)
+from mmovseg_geo.models.mmovseg.head import CostHead
+from mmovseg_geo.models.mmovseg.params import MMOVSegParams, hook_layers
+
+
+class MMOVSeg(nn.Module):
+    """Optical and SAR images and text embeddings in, one logit map per class out.
+
+    Args:
+        optical: an `OpticalEncoder`; one trunk may serve both the CLIP and the DINO role.
+        sar: a `SarEncoder`.
+        adapters: bring the encoders' maps to the head's channels and grids.
+        head: the cost head.
+        text: the text tower; carried along with the weights, used by `embed_texts`, not by `forward`.
+    """
+
+    def __init__(
+        self, *, optical: nn.Module, sar: nn.Module, adapters: Adapters, head: CostHead, text: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        self.optical: OpticalEncoder = optical
+        self.sar: SarEncoder = sar
+        self.adapters = adapters
+        self.head = head
+        self.text = text
+
+    def forward(
+        self,
+        optical: Tensor | None,
+        sar: Tensor | None,
+        text: Tensor,
+        optical_valid: Tensor | None = None,
+        sar_valid: Tensor | None = None,
+        size: Size | None = None,
+    ) -> Tensor:
+        """Logits (B, T, H, W).
+
+        Args:
+            optical, sar: normalized images (B, channels, H, W); either may be None.
+            text: (T, C), or (B, T, C) for a class list per image.
+            optical_valid, sar_valid: bool (B, H, W), where the image has data; None for everywhere. Features count as
+                much as their cell is valid.
+            size: height and width at which the encoders look at the images; None for their own.
+        """
+        if optical is None and sar is None:
+            raise ValueError("neither an optical nor a SAR image")
+        seen = []
+        clip: Pyramid | None = None
+        if optical is not None:
+            features = self.optical(optical, size)
+            clip = _masked((*self.adapters.of_clip(features), features.dense), optical_valid)
+            seen.append(_masked(self.adapters.of_optical(features.pyramid), optical_valid))
+        if sar is not None:
+            seen.append(_masked(self.adapters.of_sar(self.sar(sar, size)), sar_valid))
+        *dino_guidance, dense = (sum(maps[1:], start=maps[0]) for maps in zip(*seen, strict=True))
+        if clip is None:
+            clip = tuple(torch.zeros_like(map_) for map_ in (*dino_guidance, dense))
+        *clip_guidance, clip_dense = clip
+        logits: Tensor = self.head(clip_dense, dense, text, tuple(clip_guidance), tuple(dino_guidance))
+        return logits
+
+
+class Adapters(nn.Module):
+    """One module per map: hooks of CLIP, then the pyramids of optical and of SAR, which are added."""
+
+    def __init__(
+        self, *, clip: Iterable[nn.Module], optical: Iterable[nn.Module], sar: Iterable[nn.Module]
+    ) -> None:
+        super().__init__()
+        self.clip = nn.ModuleList(clip)
+        self.optical = nn.ModuleList(optical)
+        self.sar = nn.ModuleList(sar)
+
+    def of_clip(self, features: OpticalFeatures) -> Pyramid:
+        return tuple(adapt(map_) for adapt, map_ in zip(self.clip, features.hooks, strict=True))
+
+    def of_optical(self, pyramid: Pyramid) -> Pyramid:
+        return tuple(adapt(map_) for adapt, map_ in zip(self.optical, pyramid, strict=True))
+
+    def of_sar(self, pyramid: Pyramid) -> Pyramid:
+        return tuple(adapt(map_) for adapt, map_ in zip(self.sar, pyramid, strict=True))
+
+
+def adapter(in_dim: int, out_dim: int, *, from_stride: int, to_stride: int) -> nn.Module:
+    """A convolution, plain or transposed, from one grid to another whose cells divide it evenly (section 5)."""
+    if from_stride > to_stride:
+        ratio = from_stride // to_stride
+        return nn.ConvTranspose2d(in_dim, out_dim, ratio, stride=ratio)
+    ratio = to_stride // from_stride
+    return nn.Conv2d(in_dim, out_dim, ratio, stride=ratio)
+
+
+def build(params: MMOVSegParams) -> MMOVSeg:
+    """The network of CLIP and two DINO encoders that a variant's numbers describe, with fresh weights."""
+    clip, encoder, stride = params.clip, params.dino, params.stride
+    visual = DenseCLIP(
+        embed_dim=clip.embed_dim,
+        image_size=clip.image_size,
+        patch=clip.patch,
+        width=clip.vision_width,
+        layers=clip.vision_layers,
+        hooks=hook_layers(clip.vision_layers)[:-1],
+    )
+    text = CLIPText(
+        embed_dim=clip.embed_dim,
+        width=clip.text_width,
+        heads=clip.text_heads,
+        layers=clip.text_layers,
+        context=clip.context,
+        vocabulary=clip.vocabulary,
+    )
+    layers = hook_layers(encoder.depth)
+    return MMOVSeg(
+        optical=CLIPAndDINO(visual, dino(encoder, layers), stride=stride),
+        sar=dino(encoder, layers),
+        adapters=_adapters(params),
+        head=CostHead(params.head),
+        text=text,
+    )
+
+
+def _adapters(params: MMOVSegParams) -> Adapters:
+    stride, encoder = params.stride, params.dino
+    finer = [(dim, stride // 2 ** (stage + 1)) for stage, dim in enumerate(params.head.guidance_dims)]
+
+    def of(in_dim: int, from_stride: int, targets: list[tuple[int, int]]) -> list[nn.Module]:
+        return [adapter(in_dim, dim, from_stride=from_stride, to_stride=to) for dim, to in targets]
+
+    dense = [*finer, (params.head.text_dim, stride)]
+    return Adapters(
+        clip=of(params.clip.vision_width, stride, finer),
+        optical=of(encoder.embed_dim, encoder.patch, dense),
+        sar=of(encoder.embed_dim, encoder.patch, dense),
+    )
+
+
+def _masked(maps: Pyramid, valid_BHW: Tensor | None) -> Pyramid:
+    """Maps weighted by the valid share of each cell."""
+    if valid_BHW is None:
+        return maps
+    valid = valid_BHW[:, None].to(maps[0].dtype)
+    return tuple(map_ * F.adaptive_avg_pool2d(valid, map_.shape[-2:]) for map_ in maps)
