@@ -1,0 +1,97 @@
+"""Laws of polygons: they tile the labeled pixels, rasterize back to the labels, and measure the same ground."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import shapely
+from affine import Affine
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from rasterio.features import rasterize
+
+from mmovseg_geo.polygons import class_areas, polygonize
+from tests.label_maps import UTM, map_of
+
+NODATA = 255
+PLACES = {
+    "utm": (UTM, "EPSG:32633"),
+    "south up": (Affine(10, 0, 500_000, 0, 10, 5_000_000), "EPSG:32633"),
+    "turned": (Affine.translation(500_000, 5_000_000) * Affine.rotation(33) * Affine.scale(10, -7), "EPSG:32633"),
+    "degrees": (Affine(0.013, 0, 20, 0, -0.011, 61), "EPSG:4326"),
+    "turned degrees": (Affine.translation(20, 61) * Affine.rotation(20) * Affine.scale(0.01, -0.01), "EPSG:4326"),
+    "web mercator": (Affine(500, 0, 2_000_000, 0, -500, 8_000_000), "EPSG:3857"),
+    "no crs": (Affine.identity(), None),
+}
+
+label_arrays = arrays(
+    np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.sampled_from([1, 2, 3, NODATA])
+)
+places = st.sampled_from(sorted(PLACES))
+
+
+@settings(max_examples=150, deadline=None)
+@given(label_arrays, places)
+def test_polygons_rasterize_back_to_the_labels(labels, place):
+    affine, crs = PLACES[place]
+    found = polygonize(map_of(labels, affine, crs))
+    burned = np.full(labels.shape, NODATA, np.uint8)
+    if len(found):
+        shapes = zip(found.geometry, found.class_id, strict=True)
+        burned = rasterize(shapes, labels.shape, fill=NODATA, transform=affine, dtype="uint8")
+    assert (burned == labels).all()
+
+
+@settings(max_examples=150, deadline=None)
+@given(label_arrays, places)
+def test_polygons_are_a_valid_coverage_of_the_labeled_pixels(labels, place):
+    affine, crs = PLACES[place]
+    found = polygonize(map_of(labels, affine, crs))
+    assert set(found.geom_type) <= {"Polygon"}
+    assert found.geometry.is_valid.all()
+    assert shapely.coverage_is_valid(found.geometry.values)
+    labeled = (labels != NODATA).sum() * abs(affine.determinant)
+    assert shapely.area(found.geometry.values).sum() == pytest.approx(labeled)
+
+
+@settings(max_examples=150, deadline=None)
+@given(label_arrays, places)
+def test_areas_of_a_class_add_up_to_those_of_its_pixels(labels, place):
+    raster = map_of(labels, *PLACES[place])
+    found = polygonize(raster).groupby("class_id")[["area_m2", "n_pixels"]].sum()
+    for area in class_areas(raster):
+        if area["pixels"]:
+            assert found.area_m2[area["id"]] == pytest.approx(area["area_m2"], rel=1e-12)
+            assert found.n_pixels[area["id"]] == area["pixels"] == (labels == area["id"]).sum()
+
+
+@settings(max_examples=150, deadline=None)
+@given(label_arrays, places, st.sampled_from(["0.8px", "1.5px", "3px"]))
+def test_simplified_polygons_leave_no_gaps_and_no_overlaps(labels, place, tolerance):
+    affine, crs = PLACES[place]
+    labels[labels == NODATA] = 1
+    found = polygonize(map_of(labels, affine, crs), simplify=tolerance)
+    assert set(found.geom_type) == {"Polygon"}
+    assert shapely.coverage_is_valid(found.geometry.values)
+    assert shapely.area(found.geometry.values).sum() == pytest.approx(labels.size * abs(affine.determinant))
+
+
+@settings(max_examples=100, deadline=None)
+@given(label_arrays, st.integers(2, 12))
+def test_merging_leaves_no_small_region_that_has_a_neighbor(labels, smallest):
+    found = polygonize(map_of(labels), min_area=f"{smallest}px")
+    assert (found.n_pixels >= smallest).all()
+    assert shapely.coverage_is_valid(found.geometry.values)
+    islands = polygonize(map_of(np.where(labels == NODATA, NODATA, 1)))
+    assert found.n_pixels.sum() == islands.n_pixels[islands.n_pixels >= smallest].sum()
+
+
+@settings(max_examples=100, deadline=None)
+@given(label_arrays)
+def test_filling_holes_keeps_every_labeled_pixel(labels):
+    found = polygonize(map_of(labels), fill_holes="4px")
+    assert found.n_pixels.sum() == (labels != NODATA).sum()
+    holes = [shapely.Polygon(ring) for polygon in found.geometry for ring in polygon.interiors]
+    inside = [other for other in found.geometry for hole in holes if hole.equals(other)]
+    assert all(polygon.area >= 400 for polygon in inside)
