@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmovseg_geo.simulate.land_covers import INDEX
-from mmovseg_geo.simulate.noise import Field
+from mmovseg_geo.simulate.noise import Field, fractal
 
 Mask = NDArray[np.bool_]
 ObjectIds = NDArray[np.int32]
@@ -103,6 +103,12 @@ class Canvas:
         """Coordinates in meters along and across a direction."""
         c, s = np.float32(np.cos(angle)), np.float32(np.sin(angle))
         return self.x * c + self.y * s, self.y * c - self.x * s
+
+    def bent(self, coordinate: Field, wavelength_m: float, amplitude_m: float) -> Field:
+        """The coordinate with smooth bends; in a picture smaller than the wavelength only a part of a bend is seen."""
+        amplitude = amplitude_m * min(1.0, self.extent_m / wavelength_m)
+        bends = fractal(self.rng, self.shape, wavelength_m / self.gsd_m, 2.8)
+        return np.asarray(coordinate + np.float32(amplitude) * bends, np.float32)
 
     def feature_m(self, low: float, high: float) -> float:
         """A feature size that this scene can show: between bounds in meters, and within the picture."""

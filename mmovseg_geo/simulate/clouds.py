@@ -37,7 +37,7 @@ def lay_clouds(optical: Field, rng: np.random.Generator, opacity: Field, shadow:
     white = np.float32(rng.uniform(0.45, 0.85)) * (1 + 0.12 * (opacity - 0.5))
     under = optical * (1 - np.array([0.62, 0.58, 0.50], np.float32)[:, None, None] * shadow)
     tint = np.array([1.0, 1.0, rng.uniform(1.0, 1.06)], np.float32)[:, None, None]
-    return np.clip(under * (1 - opacity) + tint * white * opacity, 0, 1).astype(np.float32)
+    return np.asarray(np.clip(under * (1 - opacity) + tint * white * opacity, 0, 1), np.float32)
 
 
 def add_clouds(

@@ -49,7 +49,7 @@ def paint_fields(canvas: Canvas) -> None:
         zone = suited > quantile(suited, 1 - share)
     u, v = canvas.rotated(rng.uniform(0, np.pi))
     if rng.random() < 0.5:
-        u = u + np.float32(size * rng.uniform(0.1, 0.7)) * fractal(rng, canvas.shape, size * 4 / gsd, 2.8)
+        u = canvas.bent(u, size * 4, size * rng.uniform(0.1, 0.7))
     block = size * rng.uniform(1.5, 4)
     jitter = rng.choice([0.0, 0.5, 0.9])
     blocks, _, border = cells(rng, u / np.float32(block), v / np.float32(block * rng.uniform(0.6, 1.6)), jitter)

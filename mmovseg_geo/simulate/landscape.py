@@ -8,6 +8,9 @@ from mmovseg_geo.simulate.canvas import Canvas, Mask
 from mmovseg_geo.simulate.noise import Field, cells, fractal, quantile, ragged
 
 STANDS = 6
+NEVER_FLOODED = (
+    "tiled roof", "gray roof", "metal roof", "industrial building", "bridge", "lake", "sea", "river", "snow", "ice", "tree",
+)  # fmt: skip
 CROWNS_BELOW_M = 3.0
 
 
@@ -44,14 +47,15 @@ def paint_nature(canvas: Canvas) -> None:
 
 def _ground(arid: float, rng: np.random.Generator) -> tuple[str, str]:
     if rng.random() < arid:
-        first = str(rng.choice(["desert", "bare soil", "rock", "shrubland", "salt flat"], p=[0.35, 0.3, 0.12, 0.15, 0.08]))
+        names = ["desert", "bare soil", "rock", "shrubland", "salt flat"]
+        first = str(rng.choice(names, p=[0.35, 0.3, 0.12, 0.15, 0.08]))
         return first, str(rng.choice(["bare soil", "shrubland", "rock", "desert"]))
     first = str(rng.choice(["grassland", "shrubland", "pasture", "bare soil"], p=[0.6, 0.15, 0.2, 0.05]))
     return first, str(rng.choice(["grassland", "shrubland", "bare soil"]))
 
 
 def paint_water(canvas: Canvas) -> None:
-    """Sea or lakes where the terrain is low, rivers along level lines of their own field, beaches and wetlands beside."""
+    """Sea or lakes where the terrain is low, a river across it, beaches and wetlands beside them."""
     rng, setting, gsd = canvas.rng, canvas.setting, canvas.gsd_m
     terrain = canvas.terrain
     spread = float(terrain.std()) + 1e-6
@@ -75,7 +79,8 @@ def _paint_shore(canvas: Canvas, rough: Field, level: float, spread: float) -> N
     if rng.random() < (0.2 if canvas.setting.coast else 0.45):
         wet = rough < level + spread * rng.uniform(0.1, 0.8)
         name = "flooded forest" if rng.random() < 0.35 else "wetland"
-        canvas.paint(wet & (ragged(rng, fractal(rng, canvas.shape, 60, 1.8), 0.2) > rng.uniform(-0.5, 0.8)), canvas.add(name))
+        patches = ragged(rng, fractal(rng, canvas.shape, 60, 1.8), 0.2) > rng.uniform(-0.5, 0.8)
+        canvas.paint(wet & patches, canvas.add(name))
 
 
 def _paint_ships(canvas: Canvas, water: Mask) -> None:
@@ -93,8 +98,8 @@ def _paint_river(canvas: Canvas) -> None:
     rng, gsd = canvas.rng, canvas.gsd_m
     width = canvas.setting.river
     _, across = canvas.rotated(rng.uniform(0, np.pi))
-    for wavelength, bend in ((canvas.extent_m, 0.25 * canvas.extent_m), (width * rng.uniform(6, 14), width * rng.uniform(0, 2.2))):
-        across = across + np.float32(bend * rng.random()) * fractal(rng, canvas.shape, wavelength / gsd, 2.8)
+    across = canvas.bent(across, canvas.extent_m, 0.25 * canvas.extent_m * rng.random())
+    across = canvas.bent(across, width * rng.uniform(6, 14), width * rng.uniform(0, 1.5))
     across -= quantile(across, rng.uniform(0.15, 0.85))
     south, east = np.gradient(across, gsd)
     # Dividing by the slope turns the bent coordinate into a distance from the middle of the river, in meters.
@@ -110,13 +115,11 @@ def paint_flood(canvas: Canvas) -> None:
     """Muddy water over low ground, whatever is there; forests and buildings stand out of it."""
     rng, setting = canvas.rng, canvas.setting
     spread = float(canvas.terrain.std()) + 1e-6
-    surface = canvas.terrain + 0.25 * spread * ragged(rng, fractal(rng, canvas.shape, canvas.feature_m(30, 800) / canvas.gsd_m, 2.0), 0.1)
+    uneven = fractal(rng, canvas.shape, canvas.feature_m(30, 800) / canvas.gsd_m, 2.0)
+    surface = canvas.terrain + 0.25 * spread * ragged(rng, uneven, 0.1)
     under = surface < quantile(surface, setting.flood)
     trees = canvas.is_cover("broadleaf forest", "coniferous forest", "shrubland")
-    dry = canvas.is_cover(
-        "tiled roof", "gray roof", "metal roof", "industrial building", "bridge", "lake", "sea", "river", "snow", "ice", "tree"
-    )
-    canvas.paint(under & ~trees & ~dry, canvas.add("flood water"))
+    canvas.paint(under & ~trees & ~canvas.is_cover(*NEVER_FLOODED), canvas.add("flood water"))
     canvas.paint(under & trees, canvas.add("flooded forest"))
 
 

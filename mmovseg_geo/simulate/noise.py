@@ -23,7 +23,7 @@ def _spectrum(shape: tuple[int, int], wavelength: float, slope: float) -> Field:
     frequency2 = rows**2 + cols**2
     amplitude = (frequency2 + wavelength**-2.0) ** (-slope / 2)
     amplitude[0, 0] = 0
-    return amplitude.astype(np.float32)
+    return np.asarray(amplitude, np.float32)
 
 
 @lru_cache(maxsize=16)
@@ -53,8 +53,8 @@ def fractal(rng: np.random.Generator, shape: tuple[int, int], wavelength: float,
     white = rng.standard_normal((2, *filter_.shape), dtype=np.float32)
     spectrum = white[0] + 1j * white[1]
     spectrum *= filter_
-    field = fft.irfft2(spectrum, s=padded)[: coarse[0], : coarse[1]].astype(np.float32)
-    field = left @ field @ right.T
+    made = fft.irfft2(spectrum, s=padded)[: coarse[0], : coarse[1]].astype(np.float32)
+    field: Field = left @ made @ right.T
     if wavelength * COARSE > max(shape):
         # The transform is periodic: what is longer than the picture is a slope across it.
         slope_row, slope_col = rng.standard_normal(2) * min(wavelength * COARSE / max(shape), 2.0) * float(field.std())
@@ -67,7 +67,9 @@ def fractal(rng: np.random.Generator, shape: tuple[int, int], wavelength: float,
 
 def ragged(rng: np.random.Generator, field: Field, amount: float) -> Field:
     """The field with detail of a few pixels, so that its level lines are not smooth."""
-    return field + np.float32(amount) * texture(rng, field.shape, 4) + np.float32(amount / 3) * texture(rng, field.shape, 1)
+    shape = (field.shape[0], field.shape[1])
+    detail: Field = texture(rng, shape, 4) + texture(rng, shape, 1) / np.float32(3)
+    return np.asarray(field + np.float32(amount) * detail, np.float32)
 
 
 @lru_cache(maxsize=8)
@@ -109,7 +111,7 @@ def quantile(field: Field, q: float) -> float:
 def smoothstep(field: Field, low: float, high: float) -> Field:
     """0 below `low`, 1 above `high`, smooth between."""
     t = np.clip((field - np.float32(low)) / np.float32(max(high - low, 1e-6)), 0, 1)
-    return t * t * (3 - 2 * t)
+    return np.asarray(t * t * (3 - 2 * t), np.float32)
 
 
 def hashed(i: Ints, j: Ints) -> Ints:
@@ -117,7 +119,7 @@ def hashed(i: Ints, j: Ints) -> Ints:
     h = i * np.int32(73856093) ^ j * np.int32(19349663)
     h ^= (h >> 13) & np.int32(0x7FFFF)
     h *= np.int32(1274126177)
-    return (h >> 7) & np.int32(0xFFFFFF)
+    return np.asarray((h >> 7) & np.int32(0xFFFFFF), np.int32)
 
 
 def floored(field: Field) -> Ints:

@@ -43,7 +43,7 @@ def hillshade(canvas: Canvas) -> Field:
     setting = canvas.setting
     south, east = np.gradient(canvas.terrain, canvas.gsd_m)
     facing = -np.sin(setting.sun_azimuth) * east + np.cos(setting.sun_azimuth) * south
-    return np.clip(1 + facing / np.tan(setting.sun_elevation), 0.25, 1.9).astype(np.float32)
+    return np.asarray(np.clip(1 + facing / np.tan(setting.sun_elevation), 0.25, 1.9), np.float32)
 
 
 def through_sensor(rgb: Field, rng: np.random.Generator) -> Field:

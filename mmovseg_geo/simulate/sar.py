@@ -11,6 +11,7 @@ from mmovseg_geo.simulate.noise import Field, texture
 from mmovseg_geo.simulate.shadows import moved, shadows
 
 WALL_FROM_M = 2.0
+WALLED = ("tiled roof", "gray roof", "metal roof", "industrial building", "bridge", "ship", "greenhouse")
 DECIBEL = np.float32(np.log(10) / 10)
 
 
@@ -50,7 +51,7 @@ def _relief(canvas: Canvas) -> Field:
     south, east = np.gradient(canvas.terrain, canvas.gsd_m)
     azimuth = canvas.setting.look_azimuth
     away = np.sin(azimuth) * east - np.cos(azimuth) * south
-    return np.clip(12 * away, -9, 9).astype(np.float32)
+    return np.asarray(np.clip(12 * away, -9, 9), np.float32)
 
 
 def _stand_up(canvas: Canvas, power: Field, height: Field) -> None:
@@ -63,7 +64,7 @@ def _stand_up(canvas: Canvas, power: Field, height: Field) -> None:
     row, col = -np.cos(source), np.sin(source)
     wall = np.clip(height - moved(height, round(row * 1.01), round(col * 1.01)), 0, 30)
     wall[wall < WALL_FROM_M] = 0
-    is_built = canvas.is_cover("tiled roof", "gray roof", "metal roof", "industrial building", "bridge", "ship", "greenhouse")
+    is_built = canvas.is_cover(*WALLED)
     strength = np.where(is_built, np.float32(0.35), np.float32(0.02)) * wall / np.float32(max(gsd, 0.5))
     strength *= rng.gamma(0.8, size=(1,)).astype(np.float32) * np.exp(texture(rng, canvas.shape, 4))
     reach = float(np.clip(np.nanmax(wall) / np.tan(incidence) / gsd, 1, 12))
@@ -82,7 +83,7 @@ def through_sensor(power: Field, rng: np.random.Generator, misregistration: floa
         reach, angle = misregistration * np.sqrt(rng.random()), rng.uniform(0, 2 * np.pi)
         shift = (float(reach * np.cos(angle)), float(reach * np.sin(angle)))
         power = np.stack([ndimage.shift(plane, shift, order=1, mode="nearest") for plane in power])
-    floor = 10 ** (rng.normal([-25.5, -27.5], 1.5) / 10).astype(np.float32)
+    floor = 10 ** (rng.normal([-27.0, -28.5], 1.5) / 10).astype(np.float32)
     looks = float(np.exp(rng.uniform(np.log(1.5), np.log(10))))
     sigma = rng.uniform(0.3, 0.75)
     # Neighboring pixels share part of their speckle: fewer looks, then smoothed.

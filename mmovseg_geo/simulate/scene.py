@@ -116,4 +116,4 @@ def _terrain(rng: np.random.Generator, shape: tuple[int, int], gsd_m: float, set
     terrain = fractal(rng, shape, max(extent * rng.uniform(0.4, 1.3) / gsd_m, 8), rng.uniform(2.1, 2.6))
     south, east = np.gradient(terrain, gsd_m) if min(shape) > 1 else (np.ones(1), np.ones(1))
     slope = float(np.hypot(south.std(), east.std())) + 1e-9
-    return terrain * np.float32(max(setting.relief, 0.01) / slope)
+    return np.asarray(terrain * (max(setting.relief, 0.01) / slope), np.float32)

@@ -51,4 +51,4 @@ def shadows(height: Field, gsd_m: float, azimuth: float, elevation: float) -> Fi
     """How much of each pixel (H, W) is shaded, 0 to 1."""
     line = shadow_height(height, gsd_m, azimuth, elevation)
     softness = np.float32(max(0.5, gsd_m * np.tan(elevation)))
-    return np.clip((line - height) / softness, 0, 1)
+    return np.asarray(np.clip((line - height) / softness, 0, 1), np.float32)

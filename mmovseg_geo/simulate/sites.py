@@ -32,7 +32,8 @@ def paint_sites(canvas: Canvas) -> None:
     if not fitting:
         return
     weights = np.array([SITES[name][4] for name in fitting])
-    for name in rng.choice(fitting, int(min(rng.poisson(0.45 if canvas.extent_m < 300 else 1.1), 4)), p=weights / weights.sum()):
+    count = min(int(rng.poisson(0.45 if canvas.extent_m < 300 else 1.1)), 4)
+    for name in rng.choice(fitting, count, p=weights / weights.sum()):
         _paint_site(canvas, str(name))
 
 

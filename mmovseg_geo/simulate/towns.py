@@ -8,11 +8,12 @@ import numpy as np
 
 from mmovseg_geo.simulate.canvas import Canvas, Mask
 from mmovseg_geo.simulate.fields import lay_band
-from mmovseg_geo.simulate.noise import HASH_SIZE, Field, Ints, cells, floored, fractal, hashed, quantile
+from mmovseg_geo.simulate.noise import HASH_SIZE, Field, Ints, cells, floored, fractal, hashed, quantile, texture
 
 HOUSES_BELOW_M = 6.0
 CARS_BELOW_M = 0.7
 ROOFS = 192
+ROAD_WIDTHS = {"asphalt road": (6.0, 9.0, 22.0), "dirt road": (2.5, 4.0, 5.5), "railway": (5.0, 9.0, 12.0)}
 LOT_KEYS = 1 << 16
 WALL_M = 2.0
 
@@ -37,7 +38,8 @@ class District:
 DISTRICTS: dict[str, District] = {
     "houses": District(
         (15, 32), (3, 7), (0.40, 0.68), (4, 8), 0.10, 0.10, (5, 9), 0.45,
-        ("tiled roof", "gray roof", "tiled roof", "metal roof"), ("park", "grassland", "park", "bare soil", "pavement"), "residential area",
+        ("tiled roof", "gray roof", "tiled roof", "metal roof"), ("park", "grassland", "park", "bare soil", "pavement"),
+        "residential area",
     ),
     "center": District(
         (12, 28), (2, 6), (0.70, 1.0), (7, 18), 0.02, 0.06, (8, 16), 0.12,
@@ -53,11 +55,13 @@ DISTRICTS: dict[str, District] = {
     ),
     "industry": District(
         (40, 140), (1, 3), (0.50, 0.88), (6, 14), 0.02, 0.15, (8, 18), 0.05,
-        ("industrial building", "industrial building", "gray roof"), ("pavement", "parking lot", "pavement", "construction site"), "residential area",
+        ("industrial building", "industrial building", "gray roof"), ("pavement", "parking lot", "pavement", "construction site"),
+        "residential area",
     ),
     "farmsteads": District(
         (50, 160), (1, 3), (0.12, 0.35), (4, 9), 0.3, 0.55, (3, 6), 0.4,
-        ("tiled roof", "metal roof", "gray roof", "industrial building"), ("park", "grassland", "pasture"), "residential area",
+        ("tiled roof", "metal roof", "gray roof", "industrial building"), ("park", "grassland", "pasture"),
+        "residential area",
     ),
 }  # fmt: skip
 
@@ -83,7 +87,7 @@ def _build(canvas: Canvas, district: District, zone: Mask) -> None:
     rng, gsd = canvas.rng, canvas.gsd_m
     u, v = canvas.rotated(rng.uniform(0, np.pi))
     if rng.random() < 0.5:
-        u = u + np.float32(rng.uniform(5, 60)) * fractal(rng, canvas.shape, 400 / gsd, 2.8)
+        u = canvas.bent(u, 500, rng.uniform(5, 50))
     lot = rng.uniform(*district.lot)
     deep = lot * rng.uniform(0.8, 1.4)
     street = rng.uniform(*district.street)
@@ -93,10 +97,11 @@ def _build(canvas: Canvas, district: District, zone: Mask) -> None:
     block_u, block_v = np.floor(u / size_u), np.floor(v / size_v)
     in_u, in_v = u - block_u * size_u - street / 2, v - block_v * size_v - street / 2
     to_street = np.minimum(np.minimum(in_u, size_u - street - in_u), np.minimum(in_v, size_v - street - in_v))
-    paved = str(rng.choice(["asphalt road", "dirt road"], p=[0.25, 0.75] if "metal roof" in district.roofs[:1] else [0.9, 0.1]))
+    paved = "dirt road" if rng.random() < (0.75 if district.roofs[0] == "metal roof" else 0.1) else "asphalt road"
     if gsd > HOUSES_BELOW_M:
         _paint_area(canvas, district, zone, block_u, block_v)
-        canvas.thin.append((canvas.add(paved), (np.abs(to_street) < gsd / 2) * zone * np.float32(min(0.6, street / gsd / 2))))
+        streets = (np.abs(to_street) < gsd / 2) & zone
+        canvas.thin.append((canvas.add(paved), streets * np.float32(min(0.6, street / gsd / 2))))
         if district.lot[1] < 100 or gsd > 16:
             return
     else:
@@ -164,6 +169,7 @@ def _paint_trees(canvas: Canvas, share: float, where: Mask) -> None:
     spacing = np.float32(rng.uniform(6, 13))
     ids, distance, _ = cells(rng, canvas.x / spacing, canvas.y / spacing, 0.9)
     radius = (rng.random(HASH_SIZE, dtype=np.float32) * 0.35 + 0.15)[ids % HASH_SIZE]
+    distance = distance + np.float32(0.05) * texture(rng, canvas.shape, 4)
     crowns = (distance < radius) & (ids % 100 < share * 100) & where
     canvas.paint(crowns, canvas.add("tree", each=16) + ids % 16)
     dome = 1 - (distance / radius) ** 2
@@ -186,16 +192,16 @@ def paint_roads(canvas: Canvas) -> None:
     water = canvas.is_cover("lake", "sea", "river", "ice")
     for _ in range(int(rng.poisson(np.clip(canvas.extent_m / 900, 0.5, 2.2)))):
         name = str(rng.choice(["asphalt road", "dirt road", "railway"], p=[0.55, 0.33, 0.12]))
-        width = {"asphalt road": rng.choice([6.0, 9.0, 22.0]), "dirt road": rng.uniform(2.5, 5.5), "railway": rng.uniform(5, 12)}[name]
-        _, across = canvas.rotated(rng.uniform(0, np.pi))
-        bend = rng.choice([0.0, 0.05, 0.2]) * canvas.extent_m
-        if bend:
-            across = across + np.float32(bend) * fractal(rng, canvas.shape, canvas.extent_m / gsd, 2.6)
+        width = float(rng.choice(ROAD_WIDTHS[name]))
+        along, across = canvas.rotated(rng.uniform(0, np.pi))
+        if rng.random() < 0.6:
+            wavelength = max(canvas.extent_m, 500.0)
+            across = canvas.bent(across, wavelength, rng.uniform(0.02, 0.2) * wavelength)
         distance = np.abs(across - quantile(across, rng.uniform(0.1, 0.9)))
         if canvas.extent_m < 8 * width and rng.random() < 0.5:
             continue
-        lay_band(canvas, name, distance, float(width), ~water)
+        lay_band(canvas, name, distance, width, ~water)
         if name != "dirt road" and width >= 0.7 * gsd:
             canvas.paint((distance < width / 2) & water, canvas.add("bridge"))
         if gsd < 1.0 and name == "asphalt road":
-            _paint_cars(canvas, across * 0 + canvas.rotated(0.0)[0], across, (distance < width / 2 - 0.5) & ~water, 0.05)
+            _paint_cars(canvas, along, across, (distance < width / 2 - 0.5) & ~water, 0.05)
