@@ -1,0 +1,75 @@
+"""`python -m tests.benchmarks speed|memory [--folder DIR]`: figures of whole commands, printed as one table.
+
+Each row is a process of its own; its peak resident memory is what the operating system counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.benchmarks.scenes import make_scene
+
+CLASSES = "water,forest|trees,cropland,building|house,road,bare ground"
+
+
+def segment(optical: Path, sar: Path, *options: str) -> dict[str, float]:
+    """Seconds, megapixels a second and peak resident megabytes of one `mmovseg segment`."""
+    with tempfile.TemporaryDirectory(dir=optical.parent) as out:
+        command = [sys.executable, "-m", "mmovseg_cli", "segment", str(optical), str(sar), "-o", f"{out}/map"]
+        command += ["--classes", CLASSES, "--no-polygons", "-q", *options]
+        started = time.perf_counter()
+        pid = os.posix_spawn(command[0], command, os.environ, file_actions=[(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)])
+        _, status, usage = os.wait4(pid, 0)
+        wall = time.perf_counter() - started
+        if os.waitstatus_to_exitcode(status):
+            raise SystemExit(f"{' '.join(command)} failed")
+        (run,) = Path(out, "map").glob("*_run.json")
+        seconds = json.loads(run.read_text(encoding="utf-8"))["timings_s"]["segment"]
+    height, width = (int(side) for side in optical.stem.split("_")[1].split("x"))
+    return {
+        "wall_s": wall,
+        "segment_s": seconds,
+        "mpx_per_s": height * width / 1e6 / seconds,
+        "peak_mb": usage.ru_maxrss / 1024,
+    }
+
+
+def speed(folder: Path, model: str) -> None:
+    """Scene megapixels a second of `segment`: reading, network, stitching and writing, after the model is loaded."""
+    rows = [("4096 x 4096, 6 classes", segment(*make_scene(folder, 4096, 4096), "--model", model))]
+    table(rows)
+
+
+def memory(folder: Path, model: str) -> None:
+    """Peak memory of a large scene, and of one twice as high."""
+    rows = [
+        (f"{height} x 12000, 6 classes, {name}", segment(*make_scene(folder, height, 12000), "--model", name))
+        for height, name in ((12000, model), (12000, "threshold"), (24000, "threshold"))
+    ]
+    table(rows)
+    print(f"\ntwice as high takes {100 * (rows[2][1]['peak_mb'] / rows[1][1]['peak_mb'] - 1):+.1f} % memory")
+
+
+def table(rows: list[tuple[str, dict[str, float]]]) -> None:
+    print("| run | " + " | ".join(rows[0][1]) + " |\n|---|" + "---|" * len(rows[0][1]))
+    for name, figures in rows:
+        print(f"| {name} | " + " | ".join(f"{value:.2f}" for value in figures.values()) + " |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("which", choices=("speed", "memory"))
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "mmovseg-benchmarks")
+    parser.add_argument("--model", default="mmovseg-compact")
+    arguments = parser.parse_args()
+    {"speed": speed, "memory": memory}[arguments.which](arguments.folder, arguments.model)
+
+
+if __name__ == "__main__":
+    main()
