@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from mmovseg_geo.errors import ConfigError, NoOverlap
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
+    from pyproj import CRS
 
 
 @dataclass(frozen=True)
@@ -107,3 +108,43 @@ def bounds_window(grid: GeoBox, bounds: tuple[float, float, float, float], crs: 
 
 def _listed(values: tuple[float, ...]) -> str:
     return ",".join(f"{value:.10g}" for value in values)
+
+
+def ground_sampling_m(grid: GeoBox) -> float:
+    """Side in meters of a square as large on the ground as the pixel at the grid's center; 1 without a CRS.
+
+    Geodesic where map units are not ground units (degrees, Mercator), planar otherwise.
+    """
+    import math
+
+    from pyproj import Transformer
+
+    a, b, x0, d, e, y0 = tuple(grid.transform)[:6]
+    if grid.crs is None:
+        return 1.0
+    crs = grid.crs.proj
+    if not needs_geodesic(crs):
+        return math.sqrt(abs(a * e - b * d)) * float(crs.axis_info[0].unit_conversion_factor)
+    col, row = grid.shape[1] / 2.0, grid.shape[0] / 2.0
+    corners = [(col - 0.5, row - 0.5), (col + 0.5, row - 0.5), (col + 0.5, row + 0.5), (col - 0.5, row + 0.5)]
+    x, y = zip(*((a * c + b * r + x0, d * c + e * r + y0) for c, r in corners), strict=True)
+    if not crs.is_geographic:
+        x, y = Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True).transform(x, y)
+    area, _ = crs.get_geod().polygon_area_perimeter(x, y)
+    return math.sqrt(abs(area))
+
+
+def needs_geodesic(crs: CRS) -> bool:
+    """Whether lengths and areas in map units are not those on the ground: degrees, or a Mercator of the whole world."""
+    if crs.is_geographic:
+        return True
+    method = crs.coordinate_operation.method_name if crs.coordinate_operation else ""
+    return "Mercator" in method and "Transverse" not in method and "Oblique" not in method
+
+
+def crs_name(crs: Any) -> str:
+    """A CRS (odc-geo's or None) in a word: `EPSG:32632`, else its name."""
+    if crs is None:
+        return "no CRS"
+    code = crs.proj.to_authority()
+    return ":".join(code) if code else str(crs.proj.name)

@@ -1,0 +1,120 @@
+"""What a raster file says of itself: small plain values, gathered once when it is opened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True)
+class ControlPoint:
+    """A pixel position (row, col; corner of the first pixel = 0, 0) and its place x, y."""
+
+    row: float
+    col: float
+    x: float
+    y: float
+
+
+@dataclass(frozen=True, eq=False)
+class Facts:
+    """Everything that decides how a file is read.
+
+    Attributes:
+        crs: WKT, empty where the file has none.
+        gcps: ground control points and `gcp_crs` (WKT); empty for map-projected files.
+        alpha: 1-based number of the alpha band.
+        has_mask: a mask of the whole dataset (internal or `.msk`), apart from alpha and no-data values.
+        colormap: value to (red, green, blue, alpha) of a palette image.
+    """
+
+    path: str
+    driver: str
+    shape: tuple[int, int]
+    count: int
+    dtypes: tuple[str, ...]
+    crs: str
+    transform: Affine
+    gcps: tuple[ControlPoint, ...]
+    gcp_crs: str
+    has_rpcs: bool
+    descriptions: tuple[str, ...]
+    colors: tuple[str, ...]
+    nodata: tuple[float | None, ...]
+    alpha: int | None
+    has_mask: bool
+    colormap: Mapping[int, tuple[int, int, int, int]] | None
+    scales: tuple[float, ...]
+    offsets: tuple[float, ...]
+    units: tuple[str, ...]
+    tags: Mapping[str, str]
+    band_tags: tuple[Mapping[str, str], ...]
+
+    @property
+    def stem(self) -> str:
+        """File name without folders and suffix; of `/vsizip/` paths and URLs too."""
+        return PurePosixPath(self.path.replace("\\", "/").split("?")[0]).stem
+
+    @property
+    def name(self) -> str:
+        """File name without folders, for messages."""
+        return PurePosixPath(self.path.replace("\\", "/").split("?")[0]).name
+
+    @property
+    def grid(self) -> GeoBox:
+        """The file's own pixel grid; its CRS is None where the file has none."""
+        return GeoBox(self.shape, self.transform, self.crs or None)
+
+    @property
+    def only_gcps(self) -> bool:
+        """Placed by ground control points alone, not by an affine transform."""
+        return bool(self.gcps) and self.transform == Affine.identity()
+
+    def words_of(self, band: int) -> str:
+        """Description, units and tags of a band in one string, for finding names in it."""
+        tags = " ".join(f"{k}={v}" for k, v in self.band_tags[band - 1].items() if not k.startswith("STATISTICS"))
+        return " ".join(part for part in (self.descriptions[band - 1], self.units[band - 1], tags) if part)
+
+
+def facts_of(dataset: Any, path: str) -> Facts:
+    """The facts of an open rasterio dataset."""
+    points, point_crs = dataset.gcps
+    colors = tuple(color.name for color in dataset.colorinterp)
+    alpha = colors.index("alpha") + 1 if "alpha" in colors else None
+    flags = {flag.name for flag in dataset.mask_flag_enums[0]} if dataset.count else set()
+    palette = dataset.count == 1 and colors[0] == "palette"
+    return Facts(
+        path=path,
+        driver=dataset.driver,
+        shape=(dataset.height, dataset.width),
+        count=dataset.count,
+        dtypes=tuple(dataset.dtypes),
+        crs=dataset.crs.to_wkt() if dataset.crs and not _gcp_only(dataset) else "",
+        transform=Affine(*tuple(dataset.transform)[:6]),
+        gcps=tuple(ControlPoint(p.row, p.col, p.x, p.y) for p in points),
+        gcp_crs=point_crs.to_wkt() if point_crs else "",
+        has_rpcs=bool(dataset.rpcs),
+        descriptions=tuple(text or "" for text in dataset.descriptions),
+        colors=colors,
+        nodata=tuple(dataset.nodatavals),
+        alpha=alpha,
+        has_mask="per_dataset" in flags and "alpha" not in flags,
+        colormap=dataset.colormap(1) if palette else None,
+        scales=tuple(dataset.scales),
+        offsets=tuple(dataset.offsets),
+        units=tuple(unit or "" for unit in dataset.units),
+        tags=dict(dataset.tags()),
+        band_tags=tuple(dict(dataset.tags(band)) for band in range(1, dataset.count + 1)),
+    )
+
+
+def _gcp_only(dataset: Any) -> bool:
+    """rasterio reports the control points' CRS as the dataset's; the pixels themselves are not on that grid."""
+    return bool(dataset.gcps[0]) and dataset.transform.is_identity

@@ -1,0 +1,157 @@
+"""One file's bands as the scene sees them: placed on its grid, scaled to 0..255."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mmovseg_geo.grid import Window, crs_name
+from mmovseg_geo.rasters.resample import bilinear, block_means, factors_of, shrunk
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mmovseg_geo.rasters.bands import Choice
+    from mmovseg_geo.rasters.placement import Placement
+    from mmovseg_geo.rasters.radiometry import Scaling
+    from mmovseg_geo.rasters.source import Source
+
+    Pixels = tuple[NDArray[np.float32], NDArray[np.bool_]]
+
+SAMPLE_SIDE = 1024
+"""Longest side of the decimated read that decides the scaling."""
+OVERSAMPLED = 3
+"""An overview is read this much finer, then averaged: speckle and thin roads need it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """Bands of one source on a scene's grid of `shape`."""
+
+    source: Source
+    choice: Choice
+    placement: Placement
+    scaling: Scaling
+    shape: tuple[int, int]
+
+    @property
+    def planes(self) -> int:
+        return 1 if self._gray else self.source.planes
+
+    @property
+    def resampled(self) -> bool:
+        """Whether its pixels are not those of the scene's grid."""
+        return self.placement.offset is None
+
+    def read(self, window: Window) -> Pixels:
+        """Values (N, H, W) 0..255 and validity (H, W) of a window of the scene's grid."""
+        offset = self.placement.offset
+        if offset is not None:
+            raw, valid = self.source.read(replace(window, row=window.row + offset[0], col=window.col + offset[1]))
+            values = self.scaling.apply(self._merged(raw))
+        else:
+            values, valid = self._resampled(window)
+        beyond = np.ones(window.shape, np.bool_)
+        inside = window.intersection(Window(0, 0, *self.shape))
+        if inside is not None:
+            beyond[replace(inside, row=inside.row - window.row, col=inside.col - window.col).slices] = False
+        valid = valid & ~beyond
+        return np.where(valid, values, np.float32(0)), valid
+
+    def overview(self, stride: int) -> Pixels:
+        """The whole grid with every `stride` x `stride` pixels made one."""
+        longest = max(self.source.shape)
+        finest = max(self.placement.scale)
+        wanted = min(longest, max(1, round(longest * OVERSAMPLED / max(stride * finest, 1.0))))
+        raw, valid = self.source.decimated(wanted)
+        values = self.scaling.averageable(self._merged(raw))
+        block = max(1, min(OVERSAMPLED, min(valid.shape)))
+        if stride * finest >= OVERSAMPLED:
+            values, valid = shrunk(*_padded(values, valid, block), (block, block))
+        else:
+            block = 1
+        ratio = [side / had for side, had in zip(_decimated(self.source.shape, wanted), self.source.shape, strict=True)]
+        middles = (_middles(side, stride) for side in self.shape)
+        at_rows, at_cols = self.placement.exact(*np.meshgrid(*middles, indexing="ij"))
+        shown, seen = bilinear(
+            lambda area: (values[:, area.slices[0], area.slices[1]], valid[area.slices]),
+            len(values),
+            valid.shape,
+            at_rows * ratio[0] / block,
+            at_cols * ratio[1] / block,
+        )
+        return np.where(seen, self.scaling.finished(shown), np.float32(0)), seen
+
+    def _resampled(self, window: Window) -> Pixels:
+        factors = factors_of(self.placement.scale)
+        rows, cols = self.placement.centers(window)
+        shape = (-(-self.source.shape[0] // factors[0]), -(-self.source.shape[1] // factors[1]))
+
+        def read(area: Window) -> Pixels:
+            raw, valid = self.source.read(area)
+            return np.where(valid, self.scaling.averageable(self._merged(raw)), np.float32(0)), valid
+
+        averaged, valid = bilinear(
+            lambda area: block_means(read, area, factors), self.planes, shape, rows / factors[0], cols / factors[1]
+        )
+        return self.scaling.finished(averaged), valid
+
+    @property
+    def _gray(self) -> bool:
+        return self.source.expand_palette and self.choice.names != ("palette",)
+
+    def _merged(self, raw: NDArray[np.float32]) -> NDArray[np.float32]:
+        """A palette image that stands for SAR becomes one band of brightness (the mean of its colors)."""
+        return ((raw[:1] + raw[1:2] + raw[2:]) / np.float32(3)) if self._gray else raw
+
+    def describe(self) -> dict[str, Any]:
+        """What is read from the file and how, in JSON-able values."""
+        facts = self.source.facts
+        return {
+            "path": facts.path,
+            "driver": facts.driver,
+            "shape": list(facts.shape),
+            "dtype": facts.dtypes[self.choice.bands[0] - 1],
+            "crs": crs_name(facts.grid.crs),
+            "transform": list(facts.transform)[:6],
+            "bands": [
+                {"band": band, "as": name, "description": facts.descriptions[band - 1] or None}
+                for band, name in zip(self.choice.bands, self.choice.names, strict=True)
+            ],
+            "bands_why": self.choice.why,
+            "nodata": [str(value) for value in self.source.nodata],
+            "validity": self._validity(),
+            "scaling": self.scaling.describe(),
+            "resampled": self.resampled,
+            "averaged_pixels": list(factors_of(self.placement.scale)) if self.resampled else [1, 1],
+        }
+
+    def _validity(self) -> str:
+        parts = [f"no-data {value:g}" for value in self.source.nodata]
+        parts += ["undeclared zeros"] if self.source.zero else []
+        if self.source.facts.alpha is not None:
+            parts.append(f"alpha (band {self.source.facts.alpha})")
+        elif self.source.facts.has_mask:
+            parts.append("mask of the dataset")
+        return ", ".join(parts) or "every pixel"
+
+
+def _decimated(shape: tuple[int, int], longest: int) -> tuple[int, int]:
+    scale = min(1.0, longest / max(shape))
+    return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
+
+
+def _padded(values: NDArray[np.float32], valid: NDArray[np.bool_], block: int) -> Pixels:
+    rows, cols = (-side % block for side in valid.shape)
+    return (
+        np.pad(values, ((0, 0), (0, rows), (0, cols)), mode="edge"),
+        np.pad(valid, ((0, rows), (0, cols)), mode="edge"),
+    )
+
+
+def _middles(side: int, stride: int) -> NDArray[np.float64]:
+    """Middles of the pieces of `stride` pixels, the last one maybe shorter."""
+    first = np.arange(0, side, stride, dtype=np.float64)
+    return (first + np.minimum(first + stride, side)) / 2.0

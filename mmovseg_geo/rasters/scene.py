@@ -1,0 +1,292 @@
+"""Optical and SAR on one grid: open files once, then read any window of both."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mmovseg_geo.errors import ConfigError, MissingBand, SceneError
+from mmovseg_geo.grid import Window, crs_name, ground_sampling_m
+from mmovseg_geo.rasters.bands import Choice, choose_optical, choose_sar, is_cross
+from mmovseg_geo.rasters.gcps import ThinPlate
+from mmovseg_geo.rasters.georeference import footprint, overlap_share, place_on, reference_grid, require_overlap
+from mmovseg_geo.rasters.layer import SAMPLE_SIDE, Layer
+from mmovseg_geo.rasters.scaling_optical import decide_optical
+from mmovseg_geo.rasters.scaling_sar import decide_sar
+from mmovseg_geo.rasters.source import Source, nodata_of, probe
+from mmovseg_geo.tiles import Tile
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
+
+    from mmovseg_geo.rasters.facts import Facts
+    from mmovseg_geo.rasters.radiometry import Scaling
+    from mmovseg_geo.tiles import Sensor
+
+    PathLike = str | os.PathLike[str]
+
+COVERS_LITTLE = 0.5
+"""Below this share of the optical extent, SAR coverage is worth a warning."""
+SCAN_SIDE = 1024
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """Optical and SAR pixels on one `GeoBox`. Pickles as paths and decisions; a worker opens its own files.
+
+    Attributes:
+        grid: the optical file's pixel grid, exactly; the SAR file's own where there is no optical.
+        name: stem of the optical file name.
+        gsd_m: ground sampling distance in meters at the scene's center; 1 without a CRS.
+        shift: rows and cols of scene pixels that the SAR content was moved by (down and right positive).
+        overlap: share of the grid within the SAR extent; None unless there are both.
+        warnings: what the user should know, in sentences.
+    """
+
+    grid: GeoBox
+    name: str
+    gsd_m: float
+    optical: Layer | None
+    sar: tuple[Layer, ...]
+    shift: tuple[float, float] = (0.0, 0.0)
+    overlap: float | None = None
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def sensors(self) -> frozenset[Sensor]:
+        present: list[Sensor] = (["optical"] if self.optical else []) + (["sar"] if self.sar else [])  # type: ignore[assignment]
+        return frozenset(present)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the grid."""
+        return int(self.grid.shape[0]), int(self.grid.shape[1])
+
+    def read(self, window: Window) -> Tile:
+        """The pixels of a window, in any thread; those beyond the grid are invalid.
+
+        A pixel's values do not depend on the window it is read in.
+        """
+        optical = self.optical.read(window) if self.optical else (None, None)
+        sar = _together([layer.read(window) for layer in self.sar])
+        return Tile(window, optical[0], sar[0], optical[1], sar[1], self.gsd_m)
+
+    def overview(self, max_size: int) -> Tile:
+        """The whole scene at most `max_size` pixels long and wide, for pictures."""
+        stride = max(1, -(-max(self.shape) // max_size))
+        optical = self.optical.overview(stride) if self.optical else (None, None)
+        sar = _together([layer.overview(stride) for layer in self.sar])
+        height, width = (-(-side // stride) for side in self.shape)
+        return Tile(Window(0, 0, height, width), optical[0], sar[0], optical[1], sar[1], self.gsd_m * stride)
+
+    def describe(self) -> dict[str, Any]:
+        """What is believed about the inputs and why, in JSON-able values."""
+        return {
+            "name": self.name,
+            "grid": {
+                "crs": crs_name(self.grid.crs),
+                "transform": list(self.grid.transform)[:6],
+                "shape": list(self.shape),
+                "footprint": footprint(self.grid),
+                "bounds": list(self.grid.boundingbox),
+            },
+            "gsd_m": self.gsd_m,
+            "sensors": sorted(self.sensors),
+            "optical": self.optical.describe() if self.optical else None,
+            "sar": [_described_sar(layer) for layer in self.sar],
+            "sar_shift": {"rows": self.shift[0], "cols": self.shift[1]},
+            "overlap": self.overlap,
+            "warnings": list(self.warnings),
+        }
+
+    def close(self) -> None:
+        """Close the files; a later read opens them again."""
+        for layer in (*([self.optical] if self.optical else []), *self.sar):
+            layer.source.close()
+
+    def __enter__(self) -> Scene:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_scene(
+    optical: PathLike | None = None,
+    sar: PathLike | Sequence[PathLike] | None = None,
+    *,
+    bands: Sequence[int | str] | None = None,
+    sar_bands: Sequence[int | str] | None = None,
+    optical_scale: str = "auto",
+    sar_scale: str = "auto",
+    nodata: float | str | None = None,
+    gcps: str | None = None,
+    pixel_grid: bool = False,
+    shift: tuple[float, float] = (0.0, 0.0),
+) -> Scene:
+    """A scene of an optical file, a SAR file, or both, on the optical file's grid.
+
+    Args:
+        optical: path or URL of a raster with red, green and blue.
+        sar: path or URL with one or two polarizations, or two files: `"vv.tif,vh.tif"`.
+        bands, sar_bands: 1-based numbers or names; None decides by descriptions and color interpretation.
+        optical_scale, sar_scale: `auto`, a word of `OpticalScale` or `SarScale`, or `"MIN,MAX"`.
+        nodata: a number, `"nan"`, or `"none"` to ignore what the files declare.
+        gcps: `"tps"` accepts files that have only ground control points.
+        pixel_grid: pixel (row, col) of both files is the same place, whatever their CRS.
+        shift: rows and cols of scene pixels that the SAR content must move by (down and right positive).
+
+    Raises:
+        SceneError: files that cannot be read or cannot become one scene (`MissingCRS`, `NoOverlap`, `MissingBand`).
+        ConfigError: a scale that is not known.
+
+    >>> scene = open_scene("s2.tif", "s1.tif")          # doctest: +SKIP
+    >>> scene.read(Window(0, 0, 512, 512)).optical.shape  # doctest: +SKIP
+    (3, 512, 512)
+    """
+    if gcps not in (None, "tps"):
+        raise ConfigError(f"--gcps {gcps!r} is not known; tps (thin-plate spline) is the only way.")
+    optical_facts = probe(os.fspath(optical)) if optical is not None else None
+    sar_facts = [probe(path) for path in _paths(sar)]
+    files = [*([optical_facts] if optical_facts else []), *sar_facts]
+    if not files:
+        raise SceneError("No image was given. Name an optical file, a SAR file, or both.")
+    _require_different(files)
+    grid = reference_grid(files[0], gcps=gcps, pixel_grid=pixel_grid)
+    shape = (int(grid.shape[0]), int(grid.shape[1]))
+    choices = _sar_choices(sar_facts, sar_bands)
+    warnings: list[str] = []
+    layer = None
+    if optical_facts:
+        choice = choose_optical(optical_facts, bands)
+        placement = place_on(grid, optical_facts, gcps=gcps, pixel_grid=pixel_grid)
+        source = _source(optical_facts, choice, nodata, every=True)
+        layer = Layer(source, choice, placement, _decided(source, choice, optical_scale, "optical"), shape)
+    layers, shares = [], []
+    for facts, choice in choices:
+        moved = shift if optical_facts else (0.0, 0.0)
+        placement = place_on(grid, facts, gcps=gcps, pixel_grid=pixel_grid, shift=moved)
+        shares.append(overlap_share(placement, shape, facts.shape))
+        require_overlap(shares[-1], grid, files[0], facts)
+        source = _source(facts, choice, nodata, every=False)
+        layers.append(Layer(source, choice, placement, _decided(source, choice, sar_scale, "sar"), shape))
+    overlap = min(shares) if optical_facts and shares else None
+    scene = Scene(grid, files[0].stem, ground_sampling_m(grid), layer, tuple(layers), shift, overlap, warnings)
+    warnings.extend(_warnings(scene))
+    return scene
+
+
+def _paths(sar: PathLike | Sequence[PathLike] | None) -> list[str]:
+    if sar is None:
+        return []
+    if not isinstance(sar, (str, os.PathLike)):
+        return [os.fspath(path) for path in sar]
+    text = os.fspath(sar)
+    return [text] if "," not in text or Path(text).exists() else [part.strip() for part in text.split(",")]
+
+
+def _require_different(files: Sequence[Facts]) -> None:
+    seen: dict[str, str] = {}
+    for facts in files:
+        real = os.path.realpath(facts.path) if os.path.exists(facts.path) else facts.path
+        if real in seen:
+            raise SceneError(
+                f"{facts.path} was given twice. Name the optical file first and the SAR file second; they must differ."
+            )
+        seen[real] = facts.path
+
+
+def _sar_choices(files: Sequence[Facts], wanted: Sequence[int | str] | None) -> list[tuple[Facts, Choice]]:
+    """The bands of each SAR file, co-polarized first."""
+    if wanted is not None and len(files) > 1:
+        raise MissingBand("--sar-bands picks bands of one SAR file; with two files give one band in each.")
+    chosen = [(facts, choose_sar(facts, wanted)) for facts in files]
+    if len(chosen) > 1:
+        total = sum(len(choice.bands) for _, choice in chosen)
+        if len(chosen) > 2 or total > 2:
+            raise MissingBand(f"{len(chosen)} SAR files with {total} bands were given, two at most are used.")
+        chosen.sort(key=lambda pair: is_cross(pair[1].names[0]))
+        if all(choice.names == ("co",) for _, choice in chosen):
+            chosen = [
+                (facts, Choice(c.bands, (name,), "order of the files", c.warning, c.expand_palette))
+                for (facts, c), name in zip(chosen, ("VV", "VH"), strict=True)
+            ]
+    return chosen
+
+
+def _source(facts: Facts, choice: Choice, nodata: float | str | None, *, every: bool) -> Source:
+    values, undeclared = nodata_of(facts, choice.bands, nodata)
+    eight_bit = facts.dtypes[choice.bands[0] - 1] == "uint8"
+    masked = facts.alpha is not None or facts.has_mask
+    colors = every and all(value == 0 or eight_bit for value in values)
+    zero = undeclared and not masked and not eight_bit
+    return Source(facts, choice.bands, values, colors, zero, choice.expand_palette)
+
+
+def _decided(source: Source, choice: Choice, option: str, sensor: str) -> Scaling:
+    """The scaling, from a decimated read of the valid pixels.
+
+    Raises:
+        SceneError: there are none.
+    """
+    values, valid = source.decimated(SAMPLE_SIDE)
+    sample = values[:, valid]
+    if sample.shape[1] == 0:
+        sample = _first_valid(source)
+    if sensor == "optical":
+        return decide_optical(source.facts, sample, option)
+    return decide_sar(source.facts, choice.names, sample, option)
+
+
+def _first_valid(source: Source) -> NDArray[np.float32]:
+    """Valid values of the first block that holds any, where the decimated read missed them all."""
+    for row in range(0, source.shape[0], SCAN_SIDE):
+        for col in range(0, source.shape[1], SCAN_SIDE):
+            values, valid = source.read(Window(row, col, SCAN_SIDE, SCAN_SIDE))
+            if valid.any():
+                return values[:, valid]
+    raise SceneError(
+        f"{source.path} holds no data: every pixel is masked or no-data.\n"
+        "  Check the file, or say --nodata none if its no-data value is wrong."
+    )
+
+
+def _together(parts: Sequence[tuple[Any, Any]]) -> tuple[Any, Any]:
+    """SAR layers as one stack (C, H, W), valid where all of them are."""
+    if not parts:
+        return None, None
+    valid = np.logical_and.reduce([part[1] for part in parts])
+    return np.where(valid, np.concatenate([part[0] for part in parts]), np.float32(0)), valid
+
+
+def _warnings(scene: Scene) -> list[str]:
+    layers = [*([scene.optical] if scene.optical else []), *scene.sar]
+    found = [layer.choice.warning for layer in layers if layer.choice.warning]
+    for layer in layers:
+        if isinstance(layer.placement.locator, ThinPlate):
+            missed = layer.placement.locator.residual_px
+            found.append(
+                f"{layer.source.facts.name} is placed by a spline through {len(layer.source.facts.gcps)} control points; "
+                f"a point left out is missed by {missed:.2f} of its pixels."
+            )
+    if scene.overlap is not None and scene.overlap < COVERS_LITTLE:
+        found.append(f"SAR covers {scene.overlap:.0%} of the scene; elsewhere the optical image decides alone.")
+    return list(dict.fromkeys(found))
+
+
+def _described_sar(layer: Layer) -> dict[str, Any]:
+    told = layer.describe()
+    spline = layer.placement.locator
+    if isinstance(spline, ThinPlate):
+        told["gcps"] = {
+            "count": len(layer.source.facts.gcps),
+            "left_out_rms_px": round(spline.residual_px, 3),
+            "left_out_worst_px": round(spline.worst_px, 3),
+        }
+    return told

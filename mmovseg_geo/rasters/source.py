@@ -1,0 +1,243 @@
+"""One raster file: what it says of itself, and its pixels with their validity, read lazily by any thread."""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import rasterio
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.windows import Window as RasterWindow
+
+from mmovseg_geo.errors import SceneError
+from mmovseg_geo.grid import Window
+from mmovseg_geo.rasters.facts import Facts, facts_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    Pixels = tuple[NDArray[np.float32], NDArray[np.bool_]]
+    """Values (N, H, W), 0 where invalid, and validity (H, W)."""
+
+CACHE_BYTES = 256 * 2**20
+"""GDAL keeps this many bytes of decoded blocks unless GDAL_CACHEMAX says otherwise; its own default is 5 % of RAM."""
+_OPENING = threading.Lock()
+FILL_BELOW = -9999.0
+"""Signed values at or below are fill, declared or not: no product measures there, many put -9999 or -32768."""
+
+
+@contextmanager
+def reading(path: str) -> Iterator[None]:
+    """Within, GDAL has our defaults where the user set none, and what it raises becomes a `SceneError`."""
+    wanted: dict[str, Any] = {"GDAL_CACHEMAX": CACHE_BYTES}
+    if path.startswith(("/vsi", "http:", "https:", "s3:", "gs:", "az:")):
+        wanted["GDAL_DISABLE_READDIR_ON_OPEN"] = "EMPTY_DIR"
+    theirs = rasterio.env.getenv() if rasterio.env.hasenv() else {}
+    try:
+        with rasterio.Env(**{k: v for k, v in wanted.items() if k not in os.environ and k not in theirs}):
+            yield
+    except (RasterioError, OSError) as error:
+        reason = str(error.__cause__ or error)
+        raise SceneError(
+            f"{path}: cannot be read ({reason}).\n  Check that the file is complete and opens in QGIS or gdalinfo."
+        ) from error
+
+
+def opened(path: str) -> Any:
+    """The dataset, without rasterio's warning about pixels that have no place: we say that better ourselves."""
+    with _OPENING, warnings.catch_warnings():  # the list of warning filters is one for all threads
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        return rasterio.open(path)
+
+
+class Handles:
+    """An open dataset for each thread, because a GDAL dataset belongs to one. Pickles as the path alone."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._opened: list[Any] = []
+        self._process = os.getpid()
+
+    def __getstate__(self) -> str:
+        return self.path
+
+    def __setstate__(self, path: str) -> None:
+        Handles.__init__(self, path)  # type: ignore[misc]
+
+    def get(self) -> Any:
+        """This thread's dataset, opened now if need be."""
+        if self._process != os.getpid():  # a forked child must not touch its parent's datasets
+            Handles.__init__(self, self.path)  # type: ignore[misc]
+        dataset = getattr(self._local, "dataset", None)
+        if dataset is None or dataset.closed:
+            dataset = self._local.dataset = opened(self.path)
+            with self._lock:
+                self._opened.append(dataset)
+        return dataset
+
+    def close(self) -> None:
+        """Close the datasets of every thread; a later read opens again."""
+        with self._lock:
+            opened, self._opened = self._opened, []
+        for dataset in opened:
+            dataset.close()
+
+
+def probe(path: str) -> Facts:
+    """What a raster file says of itself, without reading pixels.
+
+    Raises:
+        SceneError: missing, not a raster, without bands, or complex.
+    """
+    if not path.startswith("/vsi") and "://" not in path:
+        if os.path.isdir(path):
+            raise SceneError(f"{path} is a folder, a raster file was expected. Name the GeoTIFF inside it.")
+        if not os.path.exists(path):
+            raise SceneError(f"{path}: no such file. Check the path and its spelling.")
+    with reading(path), opened(path) as dataset:
+        facts = facts_of(dataset, path)
+    if facts.count == 0:
+        raise SceneError(f"{path} holds no bands (a container of subdatasets?). Name one raster in it: see gdalinfo.")
+    if any("complex" in dtype for dtype in facts.dtypes):
+        raise SceneError(
+            f"{path} holds complex values ({facts.dtypes[0]}), intensity was expected.\n"
+            "  Detect it first: amplitude or power, multilooked and terrain corrected (SNAP, pyroSAR, OTB)."
+        )
+    return facts
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """The bands of one file that are used, as float32 with validity.
+
+    Attributes:
+        bands: 1-based numbers of the used bands, in order; one band of a palette image gives three (red green blue).
+        nodata: values that mean no data.
+        every: True when only a pixel that holds no-data in *every* used band is invalid (0 is also a color).
+        zero: True when pixels of exact zeros are fill though nobody declared it.
+    """
+
+    facts: Facts
+    bands: tuple[int, ...]
+    nodata: tuple[float, ...] = ()
+    every: bool = True
+    zero: bool = False
+    expand_palette: bool = False
+    handles: Handles = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "handles", Handles(self.facts.path))
+
+    @property
+    def path(self) -> str:
+        return self.facts.path
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.facts.shape
+
+    @property
+    def planes(self) -> int:
+        """How many bands come out."""
+        return 3 if self.expand_palette else len(self.bands)
+
+    def read(self, window: Window) -> Pixels:
+        """Values (N, H, W) float32 and validity (H, W) of source pixels; those beyond the file are invalid zeros."""
+        values = np.zeros((self.planes, *window.shape), np.float32)
+        valid = np.zeros(window.shape, np.bool_)
+        inside = window.intersection(Window(0, 0, *self.shape))
+        if inside is not None:
+            at = (
+                slice(inside.row - window.row, inside.row - window.row + inside.height),
+                slice(inside.col - window.col, inside.col - window.col + inside.width),
+            )
+            area = RasterWindow(inside.col, inside.row, inside.width, inside.height)
+            values[:, at[0], at[1]], valid[at] = self._pixels(lambda read, bands: read(bands, window=area))
+        return values, valid
+
+    def decimated(self, longest: int) -> Pixels:
+        """The whole file at most `longest` pixels long and wide (nearest, from overviews where there are any)."""
+        scale = min(1.0, longest / max(self.shape))
+        rows, cols = (max(1, round(length * scale)) for length in self.shape)
+
+        def shrunk(read: Callable[..., Any], bands: Any) -> Any:
+            shape = (rows, cols) if isinstance(bands, int) else (len(bands), rows, cols)
+            return read(bands, out_shape=shape)
+
+        return self._pixels(shrunk)
+
+    def close(self) -> None:
+        self.handles.close()
+
+    def _pixels(self, fetch: Callable[[Callable[..., Any], Any], Any]) -> Pixels:
+        with reading(self.path):
+            dataset = self.handles.get()
+            raw: NDArray[Any] = fetch(dataset.read, list(self.bands))
+            valid = self._measured(raw)
+            if self.facts.alpha is not None:
+                valid &= fetch(dataset.read, self.facts.alpha) != 0
+            elif self.facts.has_mask:
+                valid &= fetch(dataset.read_masks, self.bands[0]) != 0
+        if self.expand_palette:
+            raw, opaque = self._painted(raw[0])
+            valid &= opaque
+        values = raw.astype(np.float32, copy=False)
+        return np.where(valid, values, np.float32(0)), valid
+
+    def _measured(self, raw: NDArray[Any]) -> NDArray[np.bool_]:
+        shape = raw.shape[1:]
+        missing = np.zeros(shape, np.bool_)
+        for value in self.nodata:
+            if not np.isnan(value):
+                hit = raw == _as_stored(value, raw.dtype)
+                missing |= hit.all(axis=0) if self.every else hit.any(axis=0)
+        if self.zero:
+            hit = raw == 0
+            missing |= hit.all(axis=0) if self.every else hit.any(axis=0)
+        if raw.dtype.kind == "f":
+            missing |= ~np.isfinite(raw).all(axis=0)
+        if raw.dtype.kind == "f" or raw.dtype in (np.int16, np.int32):
+            missing |= (raw <= FILL_BELOW).any(axis=0)
+        return ~missing
+
+    def _painted(self, index: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        assert self.facts.colormap is not None, "only palette images are painted"
+        table = np.zeros((int(np.iinfo(index.dtype).max) + 1, 4), np.uint8)
+        for value, color in self.facts.colormap.items():
+            table[value] = color
+        painted = table[index]
+        return painted[..., :3].transpose(2, 0, 1), painted[..., 3] != 0
+
+
+def _as_stored(value: float, dtype: np.dtype[Any]) -> Any:
+    """The declared value as the file's type holds it: -3.4e38 is declared in double and stored in single."""
+    if dtype.kind == "f":
+        return np.array(value, np.float64).astype(dtype)
+    return value
+
+
+def nodata_of(facts: Facts, bands: Sequence[int], override: float | str | None) -> tuple[tuple[float, ...], bool]:
+    """Values that mean no data in the used bands, and whether undeclared zeros may be taken for fill.
+
+    `override` is the user's: a number, `"nan"`, `"none"` (ignore what the file declares) or None (as declared).
+    """
+    if override is not None:
+        text = str(override).strip().lower()
+        if text == "none":
+            return (), False
+        try:
+            return (float(text),), False
+        except ValueError:
+            raise SceneError(f"No-data {override!r} is not a number; give a number, nan or none.") from None
+    declared = {facts.nodata[band - 1] for band in bands} - {None}
+    return tuple(sorted(float(value) for value in declared if value is not None)), not declared
