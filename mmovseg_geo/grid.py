@@ -130,8 +130,9 @@ def ground_sampling_m(grid: GeoBox) -> float:
     x, y = zip(*((a * c + b * r + x0, d * c + e * r + y0) for c, r in corners), strict=True)
     if not crs.is_geographic:
         x, y = Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True).transform(x, y)
-    area, _ = crs.get_geod().polygon_area_perimeter(x, y)
-    return math.sqrt(abs(area))
+    ellipsoid = crs.get_geod()
+    assert ellipsoid is not None, "a geographic or projected CRS has an ellipsoid"
+    return math.sqrt(abs(ellipsoid.polygon_area_perimeter(x, y)[0]))
 
 
 def needs_geodesic(crs: CRS) -> bool:

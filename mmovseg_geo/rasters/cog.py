@@ -15,11 +15,10 @@ import numpy as np
 import rasterio
 import rasterio.shutil
 from rasterio.crs import CRS
-from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterWindow
 
 from mmovseg_geo.errors import OutputError, SceneError
-from mmovseg_geo.rasters.source import opened, reading
+from mmovseg_geo.rasters.source import GDAL_ERRORS, environment, opened, reading
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,7 +41,7 @@ class Look:
 
 
 class CogWriter:
-    """One band on its way to `path`: `begin`, `write` strips in order, `finish`, then `publish`; `discard` at the end."""
+    """One band on its way to `path`: `begin`, `write` strips in order, `finish`, `publish`; at the end `discard`."""
 
     def __init__(
         self, path: Path, grid: GeoBox, look: Look, tags: Mapping[str, str], co: Mapping[str, str], overwrite: bool
@@ -137,7 +136,7 @@ class CogWriter:
     def discard(self) -> None:
         """Remove what is not published."""
         if self._dataset is not None:
-            with contextlib.suppress(RasterioError, OSError):
+            with contextlib.suppress(*GDAL_ERRORS):
                 self._dataset.close()
             self._dataset = None
         for left in (self._strips, self.finished):
@@ -178,9 +177,9 @@ def publish(pairs: Sequence[tuple[Path, Path]]) -> None:
 def writing(path: Path) -> Iterator[None]:
     """Within, what GDAL and the system raise becomes an `OutputError` that names `path`."""
     try:
-        with rasterio.Env():
+        with environment(str(path)):
             yield
-    except (RasterioError, OSError) as error:
+    except GDAL_ERRORS as error:
         reason = str(error.__cause__ or error)
         raise OutputError(
             f"{path} cannot be written ({reason}). Check that its folder can be written and has space."

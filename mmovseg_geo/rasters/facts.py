@@ -60,7 +60,7 @@ class Facts:
     @property
     def stem(self) -> str:
         """File name without folders and suffix; of `/vsizip/` paths and URLs too."""
-        return PurePosixPath(self.path.replace("\\", "/").split("?")[0]).stem
+        return stem_of(self.path)
 
     @property
     def name(self) -> str:
@@ -81,6 +81,11 @@ class Facts:
         """Description, units and tags of a band in one string, for finding names in it."""
         tags = " ".join(f"{k}={v}" for k, v in self.band_tags[band - 1].items() if not k.startswith("STATISTICS"))
         return " ".join(part for part in (self.descriptions[band - 1], self.units[band - 1], tags) if part)
+
+
+def stem_of(path: str) -> str:
+    """File name without folders, suffix and URL query."""
+    return PurePosixPath(path.replace("\\", "/").split("?")[0]).stem
 
 
 def facts_of(dataset: Any, path: str) -> Facts:

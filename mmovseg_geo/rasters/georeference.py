@@ -70,7 +70,7 @@ def place_on(
         return place(grid.transform, shape, spline, transformer=transformer, around=around, shift=shift)
     if not facts.crs:
         raise MissingCRS(_missing_crs(facts))
-    source_crs = facts.grid.crs.proj
+    source_crs = CRS.from_user_input(facts.crs)
     around = _middle(facts.transform, facts.shape) if source_crs.is_geographic else None
     transformer = _transformer(grid, source_crs, facts)
     affine = grid.transform

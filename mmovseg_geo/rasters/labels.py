@@ -43,7 +43,8 @@ class LabelRaster:
         Raises:
             SceneError: the file cannot be read any more.
         """
-        return read_band(self.path, window)
+        ids: Ids = read_band(self.path, window)
+        return ids
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> LabelRaster:

@@ -26,15 +26,25 @@ OVERSAMPLED = 3
 """An overview is read this much finer, then averaged: speckle and thin roads need it."""
 
 
+@dataclass(frozen=True)
+class Sampled:
+    """What a decimated read showed: lowest and highest stored value of each band, shares of valid and of black pixels."""
+
+    ranges: tuple[tuple[float, float], ...]
+    valid_share: float
+    black_share: float
+
+
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """Bands of one source on a scene's grid of `shape`."""
+    """Bands of one source on a scene's grid of `shape`; `found` is what a sample of its values showed."""
 
     source: Source
     choice: Choice
     placement: Placement
     scaling: Scaling
     shape: tuple[int, int]
+    found: Sampled
 
     @property
     def planes(self) -> int:
@@ -121,12 +131,20 @@ class Layer:
                 for band, name in zip(self.choice.bands, self.choice.names, strict=True)
             ],
             "bands_why": self.choice.why,
+            "range": [list(span) for span in self.found.ranges],
+            "valid_share": self.found.valid_share,
             "nodata": [str(value) for value in self.source.nodata],
             "validity": self._validity(),
             "scaling": self.scaling.describe(),
             "resampled": self.resampled,
             "averaged_pixels": list(factors_of(self.placement.scale)) if self.resampled else [1, 1],
         }
+
+    def provenance(self) -> dict[str, Any]:
+        """What of `describe` decides the pixels, without folders, so that equal runs say the same anywhere."""
+        told = self.describe()
+        kept = {key: told[key] for key in ("bands", "nodata", "validity", "resampled")}
+        return {"file": self.source.facts.name, **kept, "scaling": self.scaling.describe()["words"]}
 
     def _validity(self) -> str:
         parts = [f"no-data {value:g}" for value in self.source.nodata]

@@ -48,7 +48,8 @@ class Scaling:
         """Stored values (N, H, W) as what may be averaged: power for backscatter, else the physical value."""
         physical = self._physical(raw)
         if self.kind == "db":
-            return np.power(np.float32(10), physical * np.float32(0.1))
+            power: Values = np.power(np.float32(10), physical * np.float32(0.1))
+            return power
         if self.kind == "amplitude":
             return np.square(physical)
         return physical
@@ -82,13 +83,15 @@ class Scaling:
     def _physical(self, raw: Values) -> Values:
         if self.gain == 1.0 and self.offset == 0.0:
             return raw
-        return raw * np.float32(self.gain) + np.float32(self.offset)
+        physical: Values = raw * np.float32(self.gain) + np.float32(self.offset)
+        return physical
 
     def _stretched(self, values: Values) -> Values:
         low = np.asarray(self.low, np.float32)[:, None, None]
         span = np.asarray([high - low for low, high in zip(self.low, self.high, strict=True)], np.float32)
-        shown = (values - low) * (np.float32(255) / span)[:, None, None]
-        return np.clip(shown, np.float32(0), np.float32(255), out=shown)
+        shown: Values = (values - low) * (np.float32(255) / span)[:, None, None]
+        np.clip(shown, np.float32(0), np.float32(255), out=shown)
+        return shown
 
 
 def as_is(why: str, planes: int) -> Scaling:

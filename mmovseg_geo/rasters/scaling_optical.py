@@ -32,14 +32,14 @@ TALLEST_REFLECTANCE_DN = 20000.0
 """Reflectance x 10000 stays below, but for a few glints and clouds."""
 
 
-def decide_optical(facts: Facts, sample: Values, option: str) -> Scaling:
-    """The scaling of red, green, blue; `sample` holds valid stored values (3, n).
+def decide_optical(facts: Facts, band: int, sample: Values, option: str) -> Scaling:
+    """The scaling of red, green, blue; `band` is the one of red, `sample` holds valid stored values (3, n).
 
     Raises:
         ConfigError: an option that is neither a known word nor MIN,MAX.
     """
     if option == "auto":
-        return _automatic(facts, sample)
+        return _automatic(facts, band, sample)
     if option == "8bit":
         return as_is("as asked for", 3)
     if option == "reflectance":
@@ -69,47 +69,49 @@ def span_of(option: str, flag: str) -> tuple[float, float]:
     return low, high
 
 
-def _automatic(facts: Facts, sample: Values) -> Scaling:
-    dtype = facts.dtypes[0]
+def _automatic(facts: Facts, band: int, sample: Values) -> Scaling:
+    dtype = facts.dtypes[band - 1]
     if dtype == "uint8":
         return as_is("8-bit file", 3)
-    if facts.scales[0] != 1.0 or facts.offsets[0] != 0.0:
-        gain, offset = facts.scales[0], facts.offsets[0]
+    if facts.scales[band - 1] != 1.0 or facts.offsets[band - 1] != 0.0:
+        gain, offset = facts.scales[band - 1], facts.offsets[band - 1]
         low, high = percentiles(sample * gain + offset, (1.0, 99.0))
-        if -0.3 <= low and high <= 2.0:
+        if low >= -0.3 and high <= 2.0:
             why = f"scale {gain:g} and offset {offset:g} in the file"
             return reflectance("reflectance", why, gain=gain, offset=offset)
         return stretch(sample, "scale and offset in the file do not give reflectance, so 1-99 % of its values")
     if "float" in dtype:
-        return _of_floats(facts, sample)
-    return _of_numbers(facts, sample)
+        return _of_floats(facts, band, sample)
+    return _of_numbers(facts, band, sample)
 
 
-def _of_floats(facts: Facts, sample: Values) -> Scaling:
+def _of_floats(facts: Facts, band: int, sample: Values) -> Scaling:
     low, high = percentiles(sample, (1.0, 99.0))
-    if -0.3 <= low and high <= 2.0:
+    if low >= -0.3 and high <= 2.0:
         return reflectance("reflectance", f"float values, 1-99 % lie in {low:.3g} .. {high:.3g}")
     if low >= 0.0 and float(sample.max()) <= 255.0:
         return as_is(f"float values within 0 .. 255 (highest {float(sample.max()):.4g})", 3)
-    return _of_numbers(facts, sample)
+    return _of_numbers(facts, band, sample)
 
 
-def _of_numbers(facts: Facts, sample: Values) -> Scaling:
+def _of_numbers(facts: Facts, band: int, sample: Values) -> Scaling:
     if LANDSAT_2.search(facts.stem):
         why = "file name of Landsat collection 2, level 2"
         return reflectance("reflectance", why, gain=LANDSAT_GAIN, offset=LANDSAT_OFFSET)
     high = percentiles(sample, (99.0,))[0]
-    evidence = _evidence(facts)
+    evidence = _evidence(facts, band)
     if not evidence or not 100.0 < high <= TALLEST_REFLECTANCE_DN:
         seen = evidence or "nothing names the units"
-        return stretch(sample, f"{facts.dtypes[0]} values up to {high:.0f} (99 %), {seen}, so 1-99 % of its values")
+        return stretch(
+            sample, f"{facts.dtypes[band - 1]} values up to {high:.0f} (99 %), {seen}, so 1-99 % of its values"
+        )
     offset = _offset_evidence(facts, sample)
     if offset:
         return _with_offset(f"{evidence}; {offset}")
     return reflectance("reflectance-10000", f"{evidence}; no offset seen", gain=SENTINEL_2_GAIN)
 
 
-def _evidence(facts: Facts) -> str:
+def _evidence(facts: Facts, band: int) -> str:
     """Why the numbers are taken for reflectance x 10000; empty if nothing says so."""
     named = [text for text in facts.descriptions if BAND_NAME.search(text.replace("_", " "))]
     if named:
@@ -118,7 +120,7 @@ def _evidence(facts: Facts) -> str:
         return "product name of Sentinel-2 or HLS"
     size = abs(facts.transform.a)
     if facts.crs and size == abs(facts.transform.e) and size in REFLECTANCE_STEPS_M:
-        return f"{size:g} m pixels of {facts.dtypes[0]}"
+        return f"{size:g} m pixels of {facts.dtypes[band - 1]}"
     return ""
 
 

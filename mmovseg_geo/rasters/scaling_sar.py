@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from mmovseg_geo.rasters.bands import is_cross
+from mmovseg_geo.rasters.bands import Choice, is_cross
 from mmovseg_geo.rasters.facts import Facts
 from mmovseg_geo.rasters.radiometry import (
     CO_POLARIZED_DB,
@@ -22,46 +22,46 @@ from mmovseg_geo.rasters.radiometry import (
 from mmovseg_geo.rasters.scaling_optical import span_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from mmovseg_geo.rasters.radiometry import Values
 
+Form = Literal["db", "power", "amplitude", "8bit"]
+FORMS: dict[str, Form] = {"db": "db", "power": "power", "amplitude": "amplitude", "8bit": "8bit"}
 DECIBEL = re.compile(r"(?<![a-z])(db|decibels?)(?![a-z])", re.IGNORECASE)
 BRIGHTEST_POWER = 10.0
 """99 % of calibrated power stays below this; digital numbers start higher."""
 
 
-def decide_sar(facts: Facts, names: Sequence[str], sample: Values, option: str) -> Scaling:
-    """The scaling of one or two SAR bands called `names`; `sample` holds valid stored values (C, n).
+def decide_sar(facts: Facts, choice: Choice, sample: Values, option: str) -> Scaling:
+    """The scaling of the chosen SAR bands, one or two; `sample` holds valid stored values (C, n).
 
     Raises:
         ConfigError: an option that is neither a known word nor MIN,MAX (decibels, or values of an 8-bit picture).
     """
-    if option in ("auto", "db", "power", "amplitude", "8bit"):
-        kind, why, gain = _kind(facts, sample) if option == "auto" else (option, "as asked for", 1.0)
-        span = None
-    else:
+    planes = len(choice.names)
+    kind, why, gain = _kind(facts, choice.bands[0], sample)
+    if option in FORMS:
+        kind, why, gain = FORMS[option], "as asked for", 1.0
+    elif option != "auto":
         span = span_of(option, "--sar-scale")
-        kind, why, gain = _kind(facts, sample)
         why = f"range as asked for, {why}"
+        return Scaling(kind, _logarithm(kind), span[:1] * planes, span[1:] * planes, why, gain)
     if kind == "8bit":
-        return as_is(why, len(names)) if span is None else _spread("8bit", "linear", names, span, why)
-    if span is not None:
-        return _spread(kind, kind, names, span, why, gain)
+        return as_is(why, planes)
     if kind == "amplitude":
         return _amplitude(sample, why)
-    lows, highs = zip(*(CROSS_POLARIZED_DB if is_cross(name) else CO_POLARIZED_DB for name in names), strict=True)
+    spans = (CROSS_POLARIZED_DB if is_cross(name) else CO_POLARIZED_DB for name in choice.names)
+    lows, highs = zip(*spans, strict=True)
     return Scaling(kind, kind, lows, highs, why, gain)
 
 
-def _kind(facts: Facts, sample: Values) -> tuple[str, str, float]:
+def _kind(facts: Facts, band: int, sample: Values) -> tuple[Form, str, float]:
     """The kind of values, why, and the gain that makes decibels of stored decibels."""
-    dtype = facts.dtypes[0]
+    dtype = facts.dtypes[band - 1]
     if dtype == "uint8":
         return "8bit", "8-bit file", 1.0
     low, middle, high = percentiles(sample, (1.0, 50.0, 99.0))
-    if facts.scales[0] not in (0.0, 1.0) and middle * facts.scales[0] < 0.0:
-        return "db", f"negative values with scale {facts.scales[0]:g} in the file", facts.scales[0]
+    if facts.scales[band - 1] not in (0.0, 1.0) and middle * facts.scales[band - 1] < 0.0:
+        return "db", f"negative values with scale {facts.scales[band - 1]:g} in the file", facts.scales[band - 1]
     if middle < 0.0:
         if middle < -100.0:
             return "db", f"negative values about {middle:.0f}, taken for decibels x 100", 0.01
@@ -84,8 +84,5 @@ def _amplitude(sample: Values, why: str) -> Scaling:
     return Scaling("amplitude", "amplitude", lows, highs, f"{why}, so 1-99 % of each band in dB")
 
 
-def _spread(
-    name: str, kind: str, names: Sequence[str], span: tuple[float, float], why: str, gain: float = 1.0
-) -> Scaling:
-    known: dict[str, Kind] = {"linear": "linear", "db": "db", "power": "power", "amplitude": "amplitude"}
-    return Scaling(name, known[kind], (span[0],) * len(names), (span[1],) * len(names), why, gain)
+def _logarithm(form: Form) -> Kind:
+    return "linear" if form == "8bit" else form

@@ -13,9 +13,10 @@ import numpy as np
 from mmovseg_geo.errors import ConfigError, MissingBand, SceneError
 from mmovseg_geo.grid import Window, crs_name, ground_sampling_m
 from mmovseg_geo.rasters.bands import Choice, choose_optical, choose_sar, is_cross
+from mmovseg_geo.rasters.facts import stem_of
 from mmovseg_geo.rasters.gcps import ThinPlate
 from mmovseg_geo.rasters.georeference import footprint, overlap_share, place_on, reference_grid, require_overlap
-from mmovseg_geo.rasters.layer import SAMPLE_SIDE, Layer
+from mmovseg_geo.rasters.layer import SAMPLE_SIDE, Layer, Sampled
 from mmovseg_geo.rasters.scaling_optical import decide_optical
 from mmovseg_geo.rasters.scaling_sar import decide_sar
 from mmovseg_geo.rasters.source import Source, nodata_of, probe
@@ -26,13 +27,14 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
     from mmovseg_geo.rasters.facts import Facts
-    from mmovseg_geo.rasters.radiometry import Scaling
     from mmovseg_geo.tiles import Sensor
 
     PathLike = str | os.PathLike[str]
 
 COVERS_LITTLE = 0.5
 """Below this share of the optical extent, SAR coverage is worth a warning."""
+MUCH_BLACK = 0.05
+"""A larger share of pure black pixels may be an undeclared border."""
 SCAN_SIDE = 1024
 
 
@@ -105,6 +107,14 @@ class Scene:
             "warnings": list(self.warnings),
         }
 
+    def provenance(self) -> dict[str, Any]:
+        """Inputs, bands, scalings and shift for a map's tags: JSON-able, without folders."""
+        return {
+            "optical": self.optical.provenance() if self.optical else None,
+            "sar": [layer.provenance() for layer in self.sar],
+            "sar_shift": {"rows": self.shift[0], "cols": self.shift[1]},
+        }
+
     def close(self) -> None:
         """Close the files; a later read opens them again."""
         for layer in (*([self.optical] if self.optical else []), *self.sar):
@@ -167,7 +177,9 @@ def open_scene(
         choice = choose_optical(optical_facts, bands)
         placement = place_on(grid, optical_facts, gcps=gcps, pixel_grid=pixel_grid)
         source = _source(optical_facts, choice, nodata, every=True)
-        layer = Layer(source, choice, placement, _decided(source, choice, optical_scale, "optical"), shape)
+        sample, found = _sampled(source)
+        scaling = decide_optical(optical_facts, choice.bands[0], sample, optical_scale)
+        layer = Layer(source, choice, placement, scaling, shape, found)
     layers, shares = [], []
     for facts, choice in choices:
         moved = shift if optical_facts else (0.0, 0.0)
@@ -175,11 +187,17 @@ def open_scene(
         shares.append(overlap_share(placement, shape, facts.shape))
         require_overlap(shares[-1], grid, files[0], facts)
         source = _source(facts, choice, nodata, every=False)
-        layers.append(Layer(source, choice, placement, _decided(source, choice, sar_scale, "sar"), shape))
+        sample, found = _sampled(source)
+        layers.append(Layer(source, choice, placement, decide_sar(facts, choice, sample, sar_scale), shape, found))
     overlap = min(shares) if optical_facts and shares else None
     scene = Scene(grid, files[0].stem, ground_sampling_m(grid), layer, tuple(layers), shift, overlap, warnings)
     warnings.extend(_warnings(scene))
     return scene
+
+
+def scene_name(path: PathLike) -> str:
+    """What a scene, and the files made from it, are called: the stem of its optical file, or of its first SAR file."""
+    return stem_of(_paths(path)[0])
 
 
 def _paths(sar: PathLike | Sequence[PathLike] | None) -> list[str]:
@@ -229,19 +247,19 @@ def _source(facts: Facts, choice: Choice, nodata: float | str | None, *, every: 
     return Source(facts, choice.bands, values, colors, zero, choice.expand_palette)
 
 
-def _decided(source: Source, choice: Choice, option: str, sensor: str) -> Scaling:
-    """The scaling, from a decimated read of the valid pixels.
+def _sampled(source: Source) -> tuple[NDArray[np.float32], Sampled]:
+    """Valid stored values (N, n) of a decimated read, and what they show.
 
     Raises:
         SceneError: there are none.
     """
     values, valid = source.decimated(SAMPLE_SIDE)
     sample = values[:, valid]
+    share = float(valid.mean())
     if sample.shape[1] == 0:
         sample = _first_valid(source)
-    if sensor == "optical":
-        return decide_optical(source.facts, sample, option)
-    return decide_sar(source.facts, choice.names, sample, option)
+    ranges = tuple((float(band.min()), float(band.max())) for band in sample)
+    return sample, Sampled(ranges, share, float((sample == 0).all(axis=0).mean()))
 
 
 def _first_valid(source: Source) -> NDArray[np.float32]:
@@ -270,11 +288,16 @@ def _warnings(scene: Scene) -> list[str]:
     found = [layer.choice.warning for layer in layers if layer.choice.warning]
     for layer in layers:
         if isinstance(layer.placement.locator, ThinPlate):
-            missed = layer.placement.locator.residual_px
+            facts, missed = layer.source.facts, layer.placement.locator.residual_px
             found.append(
-                f"{layer.source.facts.name} is placed by a spline through {len(layer.source.facts.gcps)} control points; "
-                f"a point left out is missed by {missed:.2f} of its pixels."
+                f"{facts.name} is placed by a spline through {len(facts.gcps)} control points; a point left out is "
+                f"missed by {missed:.2f} of its pixels."
             )
+    if scene.optical and scene.optical.found.black_share > MUCH_BLACK:
+        found.append(
+            f"{scene.optical.found.black_share:.0%} of {scene.optical.source.facts.name} is pure black; "
+            "if that is no data, say --nodata 0."
+        )
     if scene.overlap is not None and scene.overlap < COVERS_LITTLE:
         found.append(f"SAR covers {scene.overlap:.0%} of the scene; elsewhere the optical image decides alone.")
     return list(dict.fromkeys(found))

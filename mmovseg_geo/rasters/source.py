@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import rasterio
+from rasterio._err import CPLE_BaseError
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window as RasterWindow
 
@@ -29,22 +30,30 @@ if TYPE_CHECKING:
 
 CACHE_BYTES = 256 * 2**20
 """GDAL keeps this many bytes of decoded blocks unless GDAL_CACHEMAX says otherwise; its own default is 5 % of RAM."""
+REMOTE = ("/vsi", "http:", "https:", "s3:", "gs:", "az:")
+GDAL_ERRORS = (RasterioError, CPLE_BaseError, OSError)
+"""What rasterio lets out, of itself, of GDAL and of the system."""
 _OPENING = threading.Lock()
 FILL_BELOW = -9999.0
 """Signed values at or below are fill, declared or not: no product measures there, many put -9999 or -32768."""
 
 
+def environment(path: str) -> Any:
+    """GDAL with our defaults for work on `path`, where neither the user's environment nor an outer `Env` sets them."""
+    wanted: dict[str, Any] = {"GDAL_CACHEMAX": CACHE_BYTES}
+    if path.startswith(REMOTE):
+        wanted["GDAL_DISABLE_READDIR_ON_OPEN"] = "EMPTY_DIR"
+    theirs = rasterio.env.getenv() if rasterio.env.hasenv() else {}
+    return rasterio.Env(**{key: value for key, value in wanted.items() if key not in os.environ and key not in theirs})
+
+
 @contextmanager
 def reading(path: str) -> Iterator[None]:
     """Within, GDAL has our defaults where the user set none, and what it raises becomes a `SceneError`."""
-    wanted: dict[str, Any] = {"GDAL_CACHEMAX": CACHE_BYTES}
-    if path.startswith(("/vsi", "http:", "https:", "s3:", "gs:", "az:")):
-        wanted["GDAL_DISABLE_READDIR_ON_OPEN"] = "EMPTY_DIR"
-    theirs = rasterio.env.getenv() if rasterio.env.hasenv() else {}
     try:
-        with rasterio.Env(**{k: v for k, v in wanted.items() if k not in os.environ and k not in theirs}):
+        with environment(path):
             yield
-    except (RasterioError, OSError) as error:
+    except GDAL_ERRORS as error:
         reason = str(error.__cause__ or error)
         raise SceneError(
             f"{path}: cannot be read ({reason}).\n  Check that the file is complete and opens in QGIS or gdalinfo."
@@ -72,12 +81,12 @@ class Handles:
         return self.path
 
     def __setstate__(self, path: str) -> None:
-        Handles.__init__(self, path)  # type: ignore[misc]
+        Handles.__init__(self, path)
 
     def get(self) -> Any:
         """This thread's dataset, opened now if need be."""
         if self._process != os.getpid():  # a forked child must not touch its parent's datasets
-            Handles.__init__(self, self.path)  # type: ignore[misc]
+            Handles.__init__(self, self.path)
         dataset = getattr(self._local, "dataset", None)
         if dataset is None or dataset.closed:
             dataset = self._local.dataset = opened(self.path)
@@ -108,6 +117,8 @@ def probe(path: str) -> Facts:
         facts = facts_of(dataset, path)
     if facts.count == 0:
         raise SceneError(f"{path} holds no bands (a container of subdatasets?). Name one raster in it: see gdalinfo.")
+    if facts.transform.determinant == 0:
+        raise SceneError(f"{path} has a transform that maps all pixels onto a line or point. Georeference it anew.")
     if any("complex" in dtype for dtype in facts.dtypes):
         raise SceneError(
             f"{path} holds complex values ({facts.dtypes[0]}), intensity was expected.\n"
