@@ -21,8 +21,9 @@ from mmovseg_geo.grid import Size, Window, bounds_window
 from mmovseg_geo.models import load_segmenter
 from mmovseg_geo.models.segmenter import Segmenter
 from mmovseg_geo.pipeline import Progress, segment
+from mmovseg_geo.rasters.facts import stem
 from mmovseg_geo.rasters.labels import LabelRaster
-from mmovseg_geo.rasters.scene import Scene, open_scene, scene_name
+from mmovseg_geo.rasters.scene import Scene, open_scene
 from mmovseg_geo.summary import summary
 
 logger = logging.getLogger(__name__)
@@ -116,7 +117,7 @@ def load_for(scene: Scene, config: SegmentConfig) -> Segmenter:
 
 def planned_outputs(optical: str | Path, out: str | Path | None, config: SegmentConfig) -> dict[str, Path]:
     """The files that a run will write, by kind."""
-    name = scene_name(optical)
+    name = stem(str(optical))
     folder = Path(out) if out is not None else Path(f"{name}_mmovseg")
     wanted = {"confidence": config.confidence, "polygons": config.polygons, "preview": config.preview}
     return {kind: folder / f"{name}{suffix}" for kind, suffix in SUFFIXES.items() if wanted.get(kind, True)}
@@ -182,11 +183,25 @@ def request(scene: Scene, segmenter: Segmenter, config: SegmentConfig) -> dict[s
     }
     return {
         "software": f"mmovseg-geo {mmovseg_geo.__version__}",
-        "inputs": scene.fingerprint(),
+        "inputs": [_identity(part["path"]) for part in _parts(scene)],
         "settings": settings,
         "model": segmenter.provenance,
         "classes": json.loads(segmenter.vocabulary.to_json()),
     }
+
+
+def _parts(scene: Scene) -> list[dict[str, Any]]:
+    description = scene.describe()
+    return [part for part in (description["optical"], *description["sar"]) if part]
+
+
+def _identity(path: str) -> dict[str, Any]:
+    """What changes when a file does: size and time of change of a local file, the address of a remote one."""
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return {"path": path}
+    return {"path": path, "bytes": status.st_size, "changed_ns": status.st_mtime_ns}
 
 
 def _plain(value: Any) -> Any:

@@ -47,7 +47,8 @@ def color_of(words: tuple[str, ...], taken: Collection[str]) -> str:
 def _wheel() -> Iterator[str]:
     """Colors without end, each far in hue from the ones before."""
     for step in count(1):
-        hue, lightness, saturation = (0.08 + step * _GOLDEN_ANGLE) % 1, (0.52, 0.66, 0.42)[step % 3], 0.35 + 0.3 * (step % 2)
+        hue = (0.08 + step * _GOLDEN_ANGLE) % 1
+        lightness, saturation = (0.52, 0.66, 0.42)[step % 3], 0.35 + 0.3 * (step % 2)
         red, green, blue = (round(255 * part) for part in colorsys.hls_to_rgb(hue, lightness, saturation))
         yield f"#{red:02x}{green:02x}{blue:02x}"
 

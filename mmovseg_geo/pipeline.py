@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -96,7 +96,9 @@ def finished_rows(
     """
     if not segmenter.sensors & scene.sensors:
         wanted_sensors = " or ".join(sorted(segmenter.sensors))
-        raise SceneError(f"{segmenter.name} needs {wanted_sensors} images; {scene.name} has {', '.join(scene.sensors)}.")
+        raise SceneError(
+            f"{segmenter.name} needs {wanted_sensors} images; {scene.name} has {', '.join(scene.sensors)}."
+        )
     tiling = tiling or segmenter.tiling
     height, width = (int(side) for side in scene.grid.shape)
     wanted = window or Window(0, 0, height, width)
@@ -180,7 +182,7 @@ def provenance(scene: Scene, segmenter: Segmenter, tiling: Tiling, min_score: fl
     facts = {
         "software": f"mmovseg-geo {mmovseg_geo.__version__}",
         "model": segmenter.provenance,
-        "inputs": scene.provenance(),
+        "inputs": _inputs(scene.describe()),
         "tiling": {"size": tiling.size, "overlap": tiling.overlap, "blend": tiling.blend},
         "min_score": min_score,
     }
@@ -189,3 +191,16 @@ def provenance(scene: Scene, segmenter: Segmenter, tiling: Tiling, min_score: fl
         for key, value in facts.items()
         if value is not None
     }
+
+
+def _inputs(description: Mapping[str, Any]) -> dict[str, Any]:
+    """What is kept of the inputs: file names, bands and scaling, and the shift of SAR."""
+
+    def kept(part: Mapping[str, Any]) -> dict[str, Any]:
+        bands = {band["as"]: band["band"] for band in part["bands"]}
+        return {"file": PurePath(part["path"]).name, "bands": bands, "scaling": part["scaling"]["words"]}
+
+    facts: dict[str, Any] = {"optical": kept(description["optical"])} if description["optical"] else {}
+    if description["sar"]:
+        facts |= {"sar": [kept(part) for part in description["sar"]], "sar_shift": description["sar_shift"]}
+    return facts
