@@ -56,7 +56,7 @@ def write_preview(
     if scene.grid.affine.e > 0:
         panels = [(name, pixels[::-1]) for name, pixels in panels]
     height, width = labels.grid.shape
-    note = f"{width} × {height} px of {scene.gsd_m:.3g} m, {crs_name(labels.grid.crs)}"
+    note = f"{width} x {height} pixels of {scene.gsd_m:.3g} m, {crs_name(labels.grid.crs)}"
     sheet = composed(panels, _legend(labels.vocabulary, areas), title=scene.name, note=note)
     path = Path(path)
     sheet.save(path, format="PNG", optimize=False)

@@ -14,15 +14,15 @@ from rasterio.windows import Window as RasterWindow
 
 from mmovseg_geo.errors import SceneError
 from mmovseg_geo.grid import Size, Window
-from mmovseg_geo.polygons.areas import class_areas, pixel_areas, row_blocks
+from mmovseg_geo.polygons.areas import class_areas, pixel_areas, read_labels, row_blocks
 from mmovseg_geo.polygons.regions import connected_regions, fill_holes, merge_small, neighbor_graph
 from mmovseg_geo.polygons.trace import on_map, simplified, trace
 from mmovseg_geo.polygons.write import LAYER, WRITERS, write_polygons
+from mmovseg_geo.rasters.labels import LabelRaster
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
-    from mmovseg_geo.rasters.labels import LabelRaster
     from mmovseg_geo.vocabulary import Vocabulary
 
 __all__ = ["LAYER", "WRITERS", "class_areas", "polygonize", "write_polygons"]
@@ -66,7 +66,7 @@ def polygonize(
     grid = raster.grid if window is None else raster.grid[window.slices]
     vocabulary: Vocabulary = raster.vocabulary
     _warn_if_large(raster)
-    ids, classes = connected_regions(raster.read(window))
+    ids, classes = connected_regions(read_labels(raster, window))
     if smallest.value or holes.value:
         ids, classes = _merged(ids, classes, grid, (holes, smallest), vocabulary.ignore)
     labeled = classes != vocabulary.ignore
@@ -81,7 +81,7 @@ def polygonize(
     names = {entry.id: entry.name for entry in vocabulary.classes}
     columns = {
         "class_id": classes[regions].astype(np.int32),
-        "class_name": np.array([names.get(number, f"class {number}") for number in classes[regions].tolist()], object),
+        "class_name": np.array([names[number] for number in classes[regions].tolist()], object),
         "area_m2": areas[regions],
         "confidence": _mean_confidence(confidence, ids, len(classes), raster, window)[regions],
         "n_pixels": pixels[regions],
@@ -93,11 +93,7 @@ def polygonize(
 
 
 def _opened(labels: LabelRaster | str | Path) -> LabelRaster:
-    if isinstance(labels, (str, Path)):
-        from mmovseg_geo.rasters.labels import LabelRaster
-
-        return LabelRaster.open(labels)
-    return labels
+    return LabelRaster.open(labels) if isinstance(labels, (str, Path)) else labels
 
 
 def _size(value: SizeLike) -> Size:

@@ -55,6 +55,13 @@ def row_blocks(shape: tuple[int, int]) -> Iterator[Window]:
         yield Window(start, 0, min(ROWS_AT_ONCE, shape[0] - start), shape[1])
 
 
+def read_labels(labels: LabelRaster, window: Window | None = None) -> NDArray[np.integer[Any]]:
+    """Class values (H, W) of the map; whatever is no class of its vocabulary is no-data (`ignore`)."""
+    values = labels.read(window)
+    ids = [entry.id for entry in labels.vocabulary.classes]
+    return np.where(np.isin(values, ids), values, labels.vocabulary.ignore).astype(labels.vocabulary.dtype)
+
+
 def class_areas(labels: LabelRaster) -> list[dict[str, Any]]:
     """Per class of the vocabulary `id`, `name`, `pixels`, `area_m2` and `share` of the labeled ground, 0..1.
 
@@ -65,7 +72,7 @@ def class_areas(labels: LabelRaster) -> list[dict[str, Any]]:
     pixels, areas = np.zeros(largest + 1, np.int64), np.zeros(largest + 1)
     height, width = labels.grid.shape
     for block in row_blocks((height, width)):
-        values = labels.read(block)
+        values = read_labels(labels, block)
         ground = pixel_areas(labels.grid, block.slices[0])
         pixels += np.bincount(values.ravel(), minlength=largest + 1)
         areas += np.bincount(values.ravel(), np.broadcast_to(ground, values.shape).ravel(), minlength=largest + 1)

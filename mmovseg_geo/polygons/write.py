@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sqlite3
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -51,6 +52,8 @@ def write_polygons(
         raise OutputError(f"{path}: unknown suffix {path.suffix!r}. Polygons are written as {', '.join(WRITERS)}.")
     if path.exists() and not overwrite:
         raise OutputError(f"{path} exists already. Choose another name, or allow replacing it with overwrite=True.")
+    if not path.parent.is_dir():
+        raise OutputError(f"Cannot write {path}: {path.parent} is not a folder. Make it first, or choose another.")
     words = vocabulary or polygons.attrs.get("vocabulary") or _vocabulary_of(polygons)
     frame = polygons.copy(deep=False)
     # Notes of the run (paths) stay out of the file.
@@ -84,16 +87,28 @@ def _fixed_clock() -> Iterator[None]:
         pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": before})
 
 
+def _write(polygons: geopandas.GeoDataFrame, path: Path, driver: str, lco: Mapping[str, str]) -> None:
+    with warnings.catch_warnings():
+        # A map without a CRS is one on purpose; whoever made it was told.
+        warnings.filterwarnings("ignore", message="'crs' was not provided")
+        pyogrio.write_dataframe(
+            polygons, path, layer=LAYER, driver=driver, geometry_type="Polygon", layer_options=dict(lco)
+        )
+
+
 def _write_gpkg(polygons: geopandas.GeoDataFrame, path: Path, vocabulary: Vocabulary, lco: Mapping[str, str]) -> None:
     with _fixed_clock():
-        pyogrio.write_dataframe(
-            polygons, path, layer=LAYER, driver="GPKG", geometry_type="Polygon", layer_options=dict(lco)
-        )
+        _write(polygons, path, "GPKG", lco)
+    _add_style(path, polygon_style(vocabulary))
+
+
+def _add_style(path: Path, qml: str) -> None:
+    """Put a style into a GeoPackage, by which QGIS shows the layer as soon as it is opened."""
     with closing(sqlite3.connect(path)) as database, database:
         (column,) = database.execute(
             "SELECT column_name FROM gpkg_geometry_columns WHERE table_name = ?", (LAYER,)
         ).fetchone()
-        row = layer_style_row(LAYER, column, polygon_style(vocabulary), FIXED_TIME)
+        row = layer_style_row(LAYER, column, qml, FIXED_TIME)
         database.execute(
             "CREATE TABLE layer_styles (id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, f_table_catalog TEXT(256), "
             "f_table_schema TEXT(256), f_table_name TEXT(256), f_geometry_column TEXT(256), styleName TEXT(30), "
@@ -112,9 +127,7 @@ def _write_gpkg(polygons: geopandas.GeoDataFrame, path: Path, vocabulary: Vocabu
 def _write_flatgeobuf(
     polygons: geopandas.GeoDataFrame, path: Path, vocabulary: Vocabulary, lco: Mapping[str, str]
 ) -> None:
-    pyogrio.write_dataframe(
-        polygons, path, layer=LAYER, driver="FlatGeobuf", geometry_type="Polygon", layer_options=dict(lco)
-    )
+    _write(polygons, path, "FlatGeobuf", lco)
 
 
 def _write_geojson(
@@ -123,9 +136,7 @@ def _write_geojson(
     options = {"RFC7946": "YES", "WRITE_NAME": "NO", "COORDINATE_PRECISION": "8", **lco}
     if polygons.crs is None:
         raise OutputError(f"{path.suffix} holds longitudes and latitudes, but the polygons have no CRS. Write .gpkg.")
-    pyogrio.write_dataframe(
-        polygons.to_crs(4326), path, layer=LAYER, driver="GeoJSON", geometry_type="Polygon", layer_options=options
-    )
+    _write(polygons.to_crs(4326), path, "GeoJSON", options)
 
 
 def _write_parquet(

@@ -18,9 +18,9 @@ NODATA = 255
 PLACES = {
     "utm": (UTM, "EPSG:32633"),
     "south up": (Affine(10, 0, 500_000, 0, 10, 5_000_000), "EPSG:32633"),
-    "turned": (Affine.translation(500_000, 5_000_000) * Affine.rotation(33) * Affine.scale(10, -7), "EPSG:32633"),
+    "turned": (Affine(8.4, 3.8, 500_000, 5.4, -5.9, 5_000_000), "EPSG:32633"),
     "degrees": (Affine(0.013, 0, 20, 0, -0.011, 61), "EPSG:4326"),
-    "turned degrees": (Affine.translation(20, 61) * Affine.rotation(20) * Affine.scale(0.01, -0.01), "EPSG:4326"),
+    "turned degrees": (Affine(0.0094, 0.0034, 20, 0.0034, -0.0094, 61), "EPSG:4326"),
     "web mercator": (Affine(500, 0, 2_000_000, 0, -500, 8_000_000), "EPSG:3857"),
     "no crs": (Affine.identity(), None),
 }

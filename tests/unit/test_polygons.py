@@ -90,7 +90,7 @@ def test_area_of_mercator_sea_charts_is_that_of_the_ground():
 
 
 def test_area_of_turned_geographic_pixels_follows_their_latitudes():
-    grid = GeoBox((2, 3), Affine.translation(10, 60) * Affine.rotation(30) * Affine.scale(0.1, -0.1), "EPSG:4326")
+    grid = GeoBox((2, 3), Affine(0.087, 0.05, 10, 0.05, -0.087, 60), "EPSG:4326")
     found = polygonize(map_of([[1, 1, 1], [1, 1, 1]], grid.affine, "EPSG:4326"))
     dense = shapely.segmentize(found.geometry[0], 0.001)
     expected, _ = found.crs.get_geod().geometry_area_perimeter(dense)
@@ -216,8 +216,10 @@ def test_a_size_that_is_none_is_refused(size):
         polygonize(map_of([[1]]), min_area=size)
 
 
-def test_a_value_outside_the_vocabulary_keeps_its_number():
-    assert polygonize(map_of([[7]])).class_name.tolist() == ["class 7"]
+def test_a_value_that_is_no_class_is_nodata():
+    raster = map_of([[7, 1]])
+    assert polygonize(raster).class_id.tolist() == [1]
+    assert sum(area["pixels"] for area in class_areas(raster)) == 1
 
 
 def test_a_very_large_map_is_warned_of(monkeypatch, caplog):

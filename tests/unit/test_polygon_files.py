@@ -1,0 +1,156 @@
+"""Polygons on disk: each format reads back, a GeoPackage carries its style, equal polygons give equal bytes."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+
+import geopandas
+import numpy as np
+import pyogrio
+import pytest
+from affine import Affine
+
+from mmovseg_geo.errors import OutputError
+from mmovseg_geo.polygons import WRITERS, polygonize, write_polygons
+from mmovseg_geo.qgis import polygon_style
+from mmovseg_geo.rasters.labels import LabelWriter
+from mmovseg_geo.vocabulary import Vocabulary
+from tests.label_maps import map_of
+
+LABELS = [[1, 1, 2], [1, 255, 2], [3, 3, 2]]
+
+
+def rows_of(path, sql):
+    with sqlite3.connect(path) as database:
+        return database.execute(sql).fetchall()
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_every_format_reads_back_what_was_written(tmp_path, suffix):
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow")
+    found = polygonize(map_of(LABELS))
+    path = write_polygons(found, tmp_path / f"polygons{suffix}")
+    again = geopandas.read_parquet(path) if suffix == ".parquet" else geopandas.read_file(path, layer=0)
+    again = again.sort_values("class_id", ignore_index=True)
+    expected = found.to_crs(4326) if suffix == ".geojson" else found
+    for column in ("class_id", "class_name", "area_m2", "n_pixels"):
+        assert again[column].tolist() == found[column].tolist()
+    assert again.crs == expected.crs
+    assert again.geometry.normalize().geom_equals_exact(expected.geometry.normalize(), 1e-7).all()
+    assert [item.name for item in tmp_path.iterdir()] == [path.name]
+
+
+def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(OutputError, match="pip install pyarrow"):
+        write_polygons(polygonize(map_of(LABELS)), tmp_path / "polygons.parquet")
+
+
+def test_a_geopackage_holds_the_style_that_qgis_loads(tmp_path):
+    raster = map_of(LABELS)
+    path = write_polygons(polygonize(raster), tmp_path / "polygons.gpkg")
+    style = rows_of(
+        path, "SELECT f_table_catalog, f_table_schema, f_table_name, f_geometry_column, useAsDefault FROM layer_styles"
+    )
+    assert style == [("", "", "labels", "geom", 1)]
+    assert rows_of(path, "SELECT styleQML FROM layer_styles") == [(polygon_style(raster.vocabulary),)]
+    contents = rows_of(path, "SELECT table_name, data_type FROM gpkg_contents ORDER BY table_name")
+    assert contents == [("labels", "features"), ("layer_styles", "attributes")]
+
+
+def test_the_style_names_the_geometry_column_that_was_asked_for(tmp_path):
+    path = write_polygons(polygonize(map_of(LABELS)), tmp_path / "p.gpkg", lco={"GEOMETRY_NAME": "shape"})
+    assert rows_of(path, "SELECT f_geometry_column FROM layer_styles") == [("shape",)]
+
+
+def test_equal_polygons_give_equal_bytes(tmp_path):
+    for suffix in (".gpkg", ".fgb", ".geojson"):
+        first = write_polygons(polygonize(map_of(LABELS)), tmp_path / f"first{suffix}")
+        time.sleep(0.02)
+        second = write_polygons(polygonize(map_of(LABELS)), tmp_path / f"second{suffix}")
+        assert first.read_bytes() == second.read_bytes(), suffix
+
+
+def test_no_clock_and_no_path_stand_in_a_geopackage(tmp_path):
+    path = write_polygons(polygonize(map_of(LABELS)), tmp_path / "polygons.gpkg")
+    written = path.read_bytes()
+    assert str(tmp_path).encode() not in written
+    assert b"scene_labels" not in written
+    assert {row[0] for row in rows_of(path, "SELECT last_change FROM gpkg_contents")} == {"2000-01-01T00:00:00.000Z"}
+
+
+def test_the_clock_of_gdal_runs_on_afterwards(tmp_path):
+    write_polygons(polygonize(map_of(LABELS)), tmp_path / "polygons.gpkg")
+    assert pyogrio.get_gdal_config_option("OGR_CURRENT_DATE") is None
+
+
+def test_a_map_without_labels_is_a_geopackage_without_features(tmp_path):
+    path = write_polygons(polygonize(map_of([[255, 255]])), tmp_path / "polygons.gpkg")
+    information = pyogrio.read_info(path, layer="labels")
+    assert information["features"] == 0
+    assert information["geometry_type"] == "Polygon"
+    assert list(information["fields"]) == ["class_id", "class_name", "area_m2", "confidence", "n_pixels"]
+
+
+def test_polygons_without_a_crs_can_be_written(tmp_path, recwarn):
+    path = write_polygons(polygonize(map_of(LABELS, Affine.identity(), None)), tmp_path / "polygons.gpkg")
+    assert len(geopandas.read_file(path, layer="labels")) == 3
+    assert not [item for item in recwarn if "crs" in str(item.message).lower()]
+
+
+def test_geojson_without_a_crs_is_refused(tmp_path):
+    with pytest.raises(OutputError, match="polygons have no CRS"):
+        write_polygons(polygonize(map_of(LABELS, Affine.identity(), None)), tmp_path / "polygons.geojson")
+
+
+def test_an_unknown_suffix_is_refused(tmp_path):
+    with pytest.raises(OutputError, match=r"\.shp.*\.gpkg, \.fgb, \.parquet, \.geojson"):
+        write_polygons(polygonize(map_of(LABELS)), tmp_path / "polygons.shp")
+
+
+def test_an_existing_file_is_kept_unless_replacing_it_is_allowed(tmp_path):
+    path = tmp_path / "polygons.gpkg"
+    path.write_text("mine")
+    with pytest.raises(OutputError, match=r"polygons\.gpkg exists already"):
+        write_polygons(polygonize(map_of(LABELS)), path)
+    assert path.read_text() == "mine"
+    write_polygons(polygonize(map_of(LABELS)), path, overwrite=True)
+    assert len(geopandas.read_file(path, layer="labels")) == 3
+
+
+@pytest.mark.parametrize("suffix", [".gpkg", ".fgb", ".geojson"])
+def test_a_place_that_cannot_be_written_is_named(tmp_path, suffix):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=f"Cannot write .*polygons{suffix}"):
+        write_polygons(polygonize(map_of(LABELS)), tmp_path / "file" / f"polygons{suffix}")
+
+
+def test_a_failed_write_leaves_nothing_behind(tmp_path, monkeypatch):
+    def fail(*_):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr("mmovseg_geo.polygons.write._add_style", fail)
+    with pytest.raises(OutputError, match="disk is full"):
+        write_polygons(polygonize(map_of(LABELS)), tmp_path / "polygons.gpkg")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_frames_that_lost_their_notes_are_styled_by_their_columns(tmp_path):
+    found = polygonize(map_of(LABELS))
+    found.attrs = {}
+    path = write_polygons(found, tmp_path / "polygons.gpkg")
+    assert 'label="building"' in rows_of(path, "SELECT styleQML FROM layer_styles")[0][0]
+
+
+def test_a_map_on_disk_becomes_polygons_with_its_classes(tmp_path):
+    raster = map_of(np.array(LABELS).repeat(8, 0).repeat(8, 1))
+    vocabulary = Vocabulary.from_entries([{"name": "sea", "color": "#123456"}, {"name": "land"}, {"name": "ice"}])
+    with LabelWriter(tmp_path / "m_labels.tif", raster.grid, vocabulary, confidence=tmp_path / "c.tif") as writer:
+        writer.write(0, raster.labels, np.where(raster.labels == 1, 80, 40).astype(np.uint8))
+    found = polygonize(tmp_path / "m_labels.tif", confidence=tmp_path / "c.tif")
+    assert found.class_name.tolist() == ["sea", "land", "ice"]
+    assert found.confidence.tolist() == [80.0, 40.0, 40.0]
+    path = write_polygons(found, tmp_path / "m.gpkg")
+    assert "18,52,86,255" in rows_of(path, "SELECT styleQML FROM layer_styles")[0][0]
