@@ -21,9 +21,8 @@ from mmovseg_geo.grid import Size, Window, bounds_window
 from mmovseg_geo.models import load_segmenter
 from mmovseg_geo.models.segmenter import Segmenter
 from mmovseg_geo.pipeline import Progress, segment
-from mmovseg_geo.rasters.facts import stem
 from mmovseg_geo.rasters.labels import LabelRaster
-from mmovseg_geo.rasters.scene import Scene, open_scene
+from mmovseg_geo.rasters.scene import Scene, open_scene, scene_name
 from mmovseg_geo.summary import summary
 
 logger = logging.getLogger(__name__)
@@ -117,7 +116,7 @@ def load_for(scene: Scene, config: SegmentConfig) -> Segmenter:
 
 def planned_outputs(optical: str | Path, out: str | Path | None, config: SegmentConfig) -> dict[str, Path]:
     """The files that a run will write, by kind."""
-    name = stem(str(optical))
+    name = scene_name(optical)
     folder = Path(out) if out is not None else Path(f"{name}_mmovseg")
     wanted = {"confidence": config.confidence, "polygons": config.polygons, "preview": config.preview}
     return {kind: folder / f"{name}{suffix}" for kind, suffix in SUFFIXES.items() if wanted.get(kind, True)}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -182,7 +182,7 @@ def provenance(scene: Scene, segmenter: Segmenter, tiling: Tiling, min_score: fl
     facts = {
         "software": f"mmovseg-geo {mmovseg_geo.__version__}",
         "model": segmenter.provenance,
-        "inputs": _inputs(scene.describe()),
+        "inputs": scene.provenance(),
         "tiling": {"size": tiling.size, "overlap": tiling.overlap, "blend": tiling.blend},
         "min_score": min_score,
     }
@@ -191,16 +191,3 @@ def provenance(scene: Scene, segmenter: Segmenter, tiling: Tiling, min_score: fl
         for key, value in facts.items()
         if value is not None
     }
-
-
-def _inputs(description: Mapping[str, Any]) -> dict[str, Any]:
-    """What is kept of the inputs: file names, bands and scaling, and the shift of SAR."""
-
-    def kept(part: Mapping[str, Any]) -> dict[str, Any]:
-        bands = {band["as"]: band["band"] for band in part["bands"]}
-        return {"file": PurePath(part["path"]).name, "bands": bands, "scaling": part["scaling"]["words"]}
-
-    facts: dict[str, Any] = {"optical": kept(description["optical"])} if description["optical"] else {}
-    if description["sar"]:
-        facts |= {"sar": [kept(part) for part in description["sar"]], "sar_shift": description["sar_shift"]}
-    return facts

@@ -13,11 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-def stem(path: str) -> str:
-    """File name without folders and suffix; of `/vsizip/` paths and URLs too."""
-    return PurePosixPath(path.replace("\\", "/").split("?")[0]).stem
-
-
 @dataclass(frozen=True)
 class ControlPoint:
     """A pixel position (row, col; corner of the first pixel = 0, 0) and its place x, y."""
