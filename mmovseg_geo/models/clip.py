@@ -7,7 +7,7 @@ patches, N tokens, T texts.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from einops import rearrange
@@ -102,7 +102,8 @@ class CLIPText(nn.Module):
 
     def tokens(self, texts: Sequence[str]) -> Tensor:
         """Token ids (T, context), zero padded."""
-        return tokenizer.tokenize(list(texts), context_length=self.tower.context_length)
+        ids: Tensor = tokenizer.tokenize(list(texts), context_length=self.tower.context_length)
+        return ids
 
     def forward(self, tokens_TN: Tensor) -> Tensor:
         out: Tensor = self.tower(tokens_TN)
@@ -117,7 +118,7 @@ def embed_texts(encoder: TextEncoder, texts: Sequence[str], templates: Sequence[
     return F.normalize(mean_TC, dim=-1)
 
 
-def _value_only(block: nn.Module, x_BND: Tensor) -> Tensor:
+def _value_only(block: Any, x_BND: Tensor) -> Tensor:
     """The last block without its attention matrix; the residual is the CLS token, not each token's own."""
     attention = block.attn
     _, _, v_weight = attention.in_proj_weight.chunk(3)

@@ -73,8 +73,9 @@ class Fixture:
 
     @cached_property
     def meta(self) -> dict[str, Any]:
+        """How the case was made; empty for a file of another kind."""
         with np.load(self.path) as file:
-            found: dict[str, Any] = json.loads(str(file["meta"]))
+            found: dict[str, Any] = json.loads(str(file["meta"])) if "meta" in file else {}
         return found
 
     @property

@@ -73,7 +73,7 @@ def dino_params(model: Mapping[str, Any]) -> DINOParams:
 def network_params(fixture: Fixture) -> MMOVSegParams:
     """Numbers of a whole model; its input size and stride follow from the recorded input and the cost grid."""
     model, clip = fixture.meta["model"], fixture.meta["model"]["clip"]
-    native_size = fixture.meta["tensors"]["dino_optical_input"]["shape"][-1]
+    native_size = fixture.meta["tensors"]["dino_optical_input"]["shape"][-2]
     named = ("embed_dim", "patch", "vision_width", "vision_layers", "text_width", "text_heads", "text_layers")
     return MMOVSegParams(
         clip=CLIPParams(image_size=clip["image_resolution"], **{name: clip[name] for name in named}),

@@ -13,7 +13,8 @@ from tests.conftest import shared_folder
 from tests.parity.fixture import Fixture, discover
 from tests.parity.reference import dino_tensors, head_tensors, network_tensors
 
-FOLDER = Path(os.environ.get("MMOVSEG_FIXTURES", shared_folder() / "fixtures")) / "mm-ovseg"
+FIXTURES = Path(os.environ.get("MMOVSEG_FIXTURES", shared_folder() / "fixtures"))
+FOLDER = FIXTURES / "mm-ovseg" if (FIXTURES / "mm-ovseg").is_dir() else FIXTURES
 LARGE = 512
 """Encoders at least this wide make a case slow: it fills and runs up to a billion parameters."""
 

@@ -23,12 +23,12 @@ class AxisWindows(NamedTuple):
     """How one axis of the cost grid is cut into windows."""
 
     size: int
-    count: int
+    number: int
     shift: int
 
     @property
     def padded(self) -> int:
-        return self.size * self.count
+        return self.size * self.number
 
 
 def axis_windows(length: int, longest: int, *, shifted: bool) -> AxisWindows:
@@ -36,9 +36,9 @@ def axis_windows(length: int, longest: int, *, shifted: bool) -> AxisWindows:
 
     24 cells in windows of 12 are the published 2 x 12; 32 cells become 3 x 11 with one padded cell.
     """
-    count = -(-length // longest)
-    size = -(-length // count)
-    return AxisWindows(size, count, size // 2 if shifted and count > 1 else 0)
+    number = -(-length // longest)
+    size = -(-length // number)
+    return AxisWindows(size, number, size // 2 if shifted and number > 1 else 0)
 
 
 def window_scores(rows: AxisWindows, cols: AxisWindows, shape: tuple[int, int], device: torch.device) -> Tensor | None:
@@ -54,7 +54,7 @@ def window_scores(rows: AxisWindows, cols: AxisWindows, shape: tuple[int, int], 
         return bands * bool(axis.shift), is_padding
 
     (row_bands, row_padding), (col_bands, col_padding) = cells(rows, height), cells(cols, width)
-    cut = {"nh": rows.count, "nw": cols.count}
+    cut = {"nh": rows.number, "nw": cols.number}
     regions = rearrange(3 * row_bands[:, None] + col_bands, "(nh h) (nw w) -> (nh nw) (h w)", **cut)
     padding = rearrange(row_padding[:, None] | col_padding, "(nh h) (nw w) -> (nh nw) (h w)", **cut)
     scores = (regions[:, :, None] != regions[:, None, :]) * OTHER_REGION
@@ -79,19 +79,21 @@ class WindowAttention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x_BTHWC: Tensor, guidance_BHWA: Tensor) -> Tensor:
-        _, num_classes, height, width, dim = x_BTHWC.shape
+        _, num_classes, height, width, _ = x_BTHWC.shape
         rows = axis_windows(height, self.window, shifted=self.shifted)
         cols = axis_windows(width, self.window, shifted=self.shifted)
         qkv = self._queries_keys_values(x_BTHWC, guidance_BHWA)
-        qkv = F.pad(qkv, (0, 0, 0, cols.padded - width, 0, rows.padded - height))
-        qkv = torch.roll(qkv, (-rows.shift, -cols.shift), dims=(2, 3))
+        if rows.padded > height or cols.padded > width:
+            qkv = F.pad(qkv, (0, 0, 0, cols.padded - width, 0, rows.padded - height))
+        if rows.shift or cols.shift:
+            qkv = torch.roll(qkv, (-rows.shift, -cols.shift), dims=(2, 3))
         q, k, v = rearrange(
             qkv,
             "b t (nh h) (nw w) (qkv n d) -> qkv (b t) (nh nw n) (h w) d",
             qkv=3,
             n=self.num_heads,
-            nh=rows.count,
-            nw=cols.count,
+            nh=rows.number,
+            nw=cols.number,
         )
         scores = window_scores(rows, cols, (height, width), x_BTHWC.device)
         if scores is not None:
@@ -101,12 +103,13 @@ class WindowAttention(nn.Module):
             y,
             "(b t) (nh nw n) (h w) d -> b t (nh h) (nw w) (n d)",
             t=num_classes,
-            nh=rows.count,
-            nw=cols.count,
+            nh=rows.number,
+            nw=cols.number,
             h=rows.size,
         )
-        y = torch.roll(y, (rows.shift, cols.shift), dims=(2, 3))[:, :, :height, :width]
-        out: Tensor = self.proj(y)
+        if rows.shift or cols.shift:
+            y = torch.roll(y, (rows.shift, cols.shift), dims=(2, 3))
+        out: Tensor = self.proj(y[:, :, :height, :width])
         return out
 
     def _queries_keys_values(self, x_BTHWC: Tensor, guidance_BHWA: Tensor) -> Tensor:

@@ -223,8 +223,8 @@ def infer_variant(official: Mapping[str, Tensor]) -> str:
 def _fill_constants(network: nn.Module) -> None:
     """Buffers that no checkpoint holds; on the meta device they have no values."""
     for module in network.modules():
-        if isinstance(module, EvaAttention):
-            module.k_bias = torch.zeros_like(module.k_bias, device=module.q_bias.device)
+        if isinstance(module, EvaAttention) and module.q_bias is not None:
+            module.register_buffer("k_bias", torch.zeros_like(module.q_bias), persistent=False)
         if isinstance(module, TextTransformer):
             module.attn_mask = module.build_causal_mask().to(module.positional_embedding.device)
 

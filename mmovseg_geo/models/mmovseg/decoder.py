@@ -39,8 +39,8 @@ class DecoderStage(nn.Module):
         guidance = torch.cat([clip_BGHW, dino_BGHW], dim=1)
         guided = F.conv2d(guidance, self.conv1.weight[:, self.up_dim :], padding=1)
         x = rearrange(x, "(b t) c h w -> b t c h w", b=num_images) + guided[:, None]
-        x = F.relu(self.norm1(rearrange(x, "b t c h w -> (b t) c h w")))
-        x = F.relu(self.norm2(self.conv2(x)))
+        x = F.relu(self.norm1(rearrange(x, "b t c h w -> (b t) c h w")), inplace=True)
+        x = F.relu(self.norm2(self.conv2(x)), inplace=True)
         return rearrange(x, "(b t) c h w -> b t c h w", b=num_images)
 
 
@@ -67,8 +67,8 @@ class Decoder(nn.Module):
         maps = zip(self.stages, projections, clip_guidance, dino_guidance, strict=True)
         for stage, (project_clip, project_dino), clip_BGHW, dino_BGHW in maps:
             x_BTCHW = stage(x_BTCHW, project_clip(clip_BGHW), project_dino(dino_BGHW))
-        logits = self.head(rearrange(x_BTCHW, "b t c h w -> (b t) c h w"))
-        return rearrange(logits, "(b t) 1 h w -> b t h w", b=x_BTHWC.shape[0])
+        logits: Tensor = self.head(rearrange(x_BTCHW, "b t c h w -> (b t) c h w"))
+        return logits.view(*x_BTHWC.shape[:2], *logits.shape[2:])
 
 
 def _projections(params: HeadParams) -> nn.ModuleList:

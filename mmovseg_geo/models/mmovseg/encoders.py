@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import torch
 from einops import rearrange
@@ -57,7 +57,7 @@ class DINOv1(nn.Module):
     def __init__(self, params: DINOParams, layers: Sequence[int]) -> None:
         super().__init__()
         self.layers = tuple(layers)
-        self.vit = VisionTransformer(
+        self.vit: Any = VisionTransformer(
             img_size=params.native_size,
             patch_size=params.patch,
             embed_dim=params.embed_dim,
@@ -71,7 +71,8 @@ class DINOv1(nn.Module):
         vit = self.vit
         patches_BHWD = vit.patch_embed(resize(image, size))
         _, height, width, _ = patches_BHWD.shape
-        tokens_BND = torch.cat([vit.cls_token.expand(len(image), -1, -1), patches_BHWD.flatten(1, 2)], dim=1)
+        cls_token: Tensor = vit.cls_token
+        tokens_BND = torch.cat([cls_token.expand(len(image), -1, -1), patches_BHWD.flatten(1, 2)], dim=1)
         x_BND = tokens_BND + self.positions((height, width))
         taken = []
         for index, block in enumerate(vit.blocks[: max(self.layers) + 1]):
@@ -106,7 +107,7 @@ class DINOv3(nn.Module):
     def __init__(self, params: DINOParams, layers: Sequence[int]) -> None:
         super().__init__()
         self.layers = tuple(layers)
-        self.vit = Eva(
+        self.vit: Any = Eva(
             img_size=params.native_size,
             patch_size=params.patch,
             embed_dim=params.embed_dim,
@@ -126,10 +127,11 @@ class DINOv3(nn.Module):
             norm_layer=partial(nn.LayerNorm, eps=1e-5),
         )
         # Released weights carry periods rounded to bfloat16, so they belong to the state.
-        self.vit.rope.register_buffer("periods", self.vit.rope.periods, persistent=True)
+        rope: nn.Module = self.vit.rope
+        rope.register_buffer("periods", rope.get_buffer("periods"), persistent=True)
 
     def forward(self, image: Tensor, size: Size | None = None) -> Pyramid:
-        taken = self.vit.forward_intermediates(
+        taken: list[Tensor] = self.vit.forward_intermediates(
             resize(image, size), indices=list(self.layers), norm=True, stop_early=True, intermediates_only=True
         )
         return tuple(taken)
@@ -137,7 +139,7 @@ class DINOv3(nn.Module):
 
 def dino(params: DINOParams, layers: Sequence[int]) -> DINOv1 | DINOv3:
     """The encoder of a family, returning the outputs of `layers` (0-based blocks)."""
-    return {"dinov1": DINOv1, "dinov3": DINOv3}[params.family](params, layers)
+    return DINOv1(params, layers) if params.family == "dinov1" else DINOv3(params, layers)
 
 
 class CLIPAndDINO(nn.Module):

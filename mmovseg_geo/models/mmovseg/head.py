@@ -28,16 +28,19 @@ class CostFusion(nn.Module):
 
     def __init__(self, hidden_dim: int, kernel: int) -> None:
         super().__init__()
-        self.clip = nn.Conv2d(1, hidden_dim, kernel, padding=kernel // 2)
-        self.dino = nn.Conv2d(1, hidden_dim, kernel, padding=kernel // 2)
+        self.hidden_dim = hidden_dim
+        self.clip = nn.Conv2d(1, hidden_dim, kernel)
+        self.dino = nn.Conv2d(1, hidden_dim, kernel)
         self.fuse = nn.Conv2d(2 * hidden_dim, hidden_dim, kernel, padding=kernel // 2)
 
     def forward(self, corr_clip_BTHW: Tensor, corr_dino_BTHW: Tensor) -> Tensor:
         """Fused cost (B, T, H, W, D), values in (0, 2)."""
-        clip = torch.sigmoid(self.clip(rearrange(corr_clip_BTHW, "b t h w -> (b t) 1 h w")))
-        dino = torch.sigmoid(self.dino(rearrange(corr_dino_BTHW, "b t h w -> (b t) 1 h w")))
-        both = torch.cat([clip, dino], dim=1).contiguous(memory_format=torch.channels_last)
-        fused = torch.sigmoid(self.fuse(both)) + clip
+        corr = torch.stack([corr_clip_BTHW, corr_dino_BTHW], dim=2)
+        pairs = zip(self.clip.parameters(), self.dino.parameters(), strict=True)
+        weight, bias = (torch.cat(pair) for pair in pairs)
+        both = F.conv2d(rearrange(corr, "b t two h w -> (b t) two h w"), weight, bias, padding="same", groups=2)
+        both = torch.sigmoid(both.contiguous(memory_format=torch.channels_last))
+        fused = torch.sigmoid(self.fuse(both)) + both[:, : self.hidden_dim]
         return rearrange(fused, "(b t) d h w -> b t h w d", b=corr_clip_BTHW.shape[0]).contiguous()
 
 

@@ -85,9 +85,7 @@ class MMOVSeg(nn.Module):
 class Adapters(nn.Module):
     """One module per map: hooks of CLIP, then the pyramids of optical and of SAR, which are added."""
 
-    def __init__(
-        self, *, clip: Iterable[nn.Module], optical: Iterable[nn.Module], sar: Iterable[nn.Module]
-    ) -> None:
+    def __init__(self, *, clip: Iterable[nn.Module], optical: Iterable[nn.Module], sar: Iterable[nn.Module]) -> None:
         super().__init__()
         self.clip = nn.ModuleList(clip)
         self.optical = nn.ModuleList(optical)
@@ -161,4 +159,4 @@ def _masked(maps: Pyramid, valid_BHW: Tensor | None) -> Pyramid:
     if valid_BHW is None:
         return maps
     valid = valid_BHW[:, None].to(maps[0].dtype)
-    return tuple(map_ * F.adaptive_avg_pool2d(valid, map_.shape[-2:]) for map_ in maps)
+    return tuple(map_ * F.adaptive_avg_pool2d(valid, (map_.shape[-2], map_.shape[-1])) for map_ in maps)
