@@ -18,7 +18,9 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_import_contracts_hold():
-    result = run(sys.executable, "-c", "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports())")
+    result = run(
+        sys.executable, "-c", "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports())"
+    )
     assert result.returncode == 0, result.stdout + result.stderr
     assert "0 broken" in result.stdout, result.stdout
 
@@ -42,7 +44,9 @@ def test_light_modules_load_no_heavy_library(module):
     assert result.stdout.strip() == "[]", result.stdout + result.stderr
 
 
-@pytest.mark.parametrize("module", ["mmovseg_geo.pipeline", "mmovseg_geo.maps", "mmovseg_geo.batch", "mmovseg_geo.models"])
+@pytest.mark.parametrize(
+    "module", ["mmovseg_geo.pipeline", "mmovseg_geo.maps", "mmovseg_geo.batch", "mmovseg_geo.models"]
+)
 def test_the_heart_starts_without_torch(module):
     result = run(sys.executable, "-c", f"import sys, {module}; print('torch' in sys.modules)")
     assert result.stdout.strip() == "False", result.stdout + result.stderr

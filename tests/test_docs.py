@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 import pytest
-
 from mmovseg_cli.app import app
 
 ROOT = Path(__file__).resolve().parents[1]

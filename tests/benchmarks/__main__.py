@@ -24,7 +24,9 @@ def segment(optical: Path, sar: Path, *options: str) -> dict[str, float]:
         command = [sys.executable, "-m", "mmovseg_cli", "segment", str(optical), str(sar), "-o", f"{out}/map"]
         command += ["--classes", CLASSES, "--no-polygons", "-q", *options]
         started = time.perf_counter()
-        pid = os.posix_spawn(command[0], command, os.environ, file_actions=[(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)])
+        pid = os.posix_spawn(
+            command[0], command, os.environ, file_actions=[(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
+        )
         _, status, usage = os.wait4(pid, 0)
         wall = time.perf_counter() - started
         if os.waitstatus_to_exitcode(status):

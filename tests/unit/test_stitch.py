@@ -80,7 +80,9 @@ def test_invalid_pixels_add_no_weight():
 
 def test_torch_tensors_give_the_same_rows_as_numpy():
     torch = pytest.importorskip("torch")
-    np.testing.assert_array_equal(stitched(a_map(), Tiling(16, 5), convert=torch.from_numpy), stitched(a_map(), Tiling(16, 5)))
+    np.testing.assert_array_equal(
+        stitched(a_map(), Tiling(16, 5), convert=torch.from_numpy), stitched(a_map(), Tiling(16, 5))
+    )
 
 
 def test_memory_does_not_grow_with_the_height_of_the_scene():
