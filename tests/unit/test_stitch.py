@@ -11,7 +11,7 @@ from mmovseg_geo.tiles import Tiling
 
 
 def stitched(known, tiling, *, wanted=None, valid=None, convert=np.asarray):
-    """Cut a known map (Q, H, W) into windows, stitch it, and return scores (Q, h, w) with NaN where nothing was seen."""
+    """Scores (Q, h, w) of a known map (Q, H, W) cut into windows and stitched; NaN where nothing was seen."""
     planes, height, width = known.shape
     wanted = wanted or Window(0, 0, height, width)
     valid = np.ones((height, width), dtype=bool) if valid is None else valid
