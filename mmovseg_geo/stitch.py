@@ -64,13 +64,13 @@ class Stitcher:
         if shared is None:
             return
         xp = array_namespace(scores)
-        inside = Window(shared.row - window.row, shared.col - window.col, *shared.shape).slices
-        by_row = side_weights(window.row, self.shape[0], self.tiling)[inside[0]]
-        by_col = side_weights(window.col, self.shape[1], self.tiling)[inside[1]]
-        weight = xp.asarray(by_row[:, None] * by_col[None, :] * valid[inside], device=device(scores))
+        down, across = Window(shared.row - window.row, shared.col - window.col, *shared.shape).slices
+        by_row = side_weights(window.row, self.shape[0], self.tiling)[down]
+        by_col = side_weights(window.col, self.shape[1], self.tiling)[across]
+        weight = xp.asarray(by_row[:, None] * by_col[None, :] * valid[down, across], device=device(scores))
         rows, cols = Window(shared.row - self._top, shared.col - self.wanted.col, *shared.shape).slices
         # A score of an invalid pixel may be NaN, and NaN times a weight of 0 is not 0.
-        weighted = xp.where(weight > 0, scores[(slice(None), *inside)] * weight, xp.zeros_like(weight))
+        weighted = xp.where(weight > 0, scores[:, down, across] * weight, xp.zeros_like(weight))
         self._sums[:, rows, cols] += weighted
         self._weights[rows, cols] += weight
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from mmovseg_geo.errors import ConfigError
 from mmovseg_geo.grid import Window
@@ -106,14 +106,17 @@ class Batch:
         """A batch of tiles of one scene, so that all have the same sensors, shape and ground sampling distance."""
         import numpy as np
 
-        first = tiles[0]
+        def stacked(parts: Sequence[NDArray[Any] | None]) -> NDArray[Any] | None:
+            present = [part for part in parts if part is not None]
+            return np.stack(present) if present else None
+
         return cls(
             windows=tuple(tile.window for tile in tiles),
-            optical=None if first.optical is None else np.stack([tile.optical for tile in tiles]),  # type: ignore[arg-type]
-            sar=None if first.sar is None else np.stack([tile.sar for tile in tiles]),  # type: ignore[arg-type]
-            optical_valid=None if first.optical is None else np.stack([tile.optical_valid for tile in tiles]),  # type: ignore[arg-type]
-            sar_valid=None if first.sar is None else np.stack([tile.sar_valid for tile in tiles]),  # type: ignore[arg-type]
-            gsd_m=first.gsd_m,
+            optical=stacked([tile.optical for tile in tiles]),
+            sar=stacked([tile.sar for tile in tiles]),
+            optical_valid=stacked([tile.optical_valid for tile in tiles]),
+            sar_valid=stacked([tile.sar_valid for tile in tiles]),
+            gsd_m=tiles[0].gsd_m,
         )
 
 
