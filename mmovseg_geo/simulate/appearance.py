@@ -27,7 +27,7 @@ ROOFS = ("tiled roof", "gray roof", "metal roof", "industrial building")
 
 @dataclass(frozen=True)
 class Appearance:
-    """Tables over objects: reflectance (N, 3), backscatter in dB (N, 2), textures (N, grains), height in meters (N,)."""
+    """Tables over objects: reflectance (N, 3), backscatter in dB (N, 2), textures (N, grains), height in meters."""
 
     rgb: Field
     db: Field
@@ -67,12 +67,13 @@ def appear(canvas: Canvas) -> Appearance:
     built = table["built"]
     toward = np.where(table["seasonal"], setting.dryness + 0.25 * rng.standard_normal(kinds), rng.random(kinds))
     toward = np.where(table["water"], setting.mud + 0.1 * rng.standard_normal(kinds), toward)
-    between = toward[cover] + np.where(built, 0.45, 0.16)[cover] * rng.standard_normal(n)
-    between = np.clip(between, -0.15, 1.2).astype(np.float32)[:, None]
+    drawn = toward[cover] + np.where(built, 0.45, 0.16)[cover] * rng.standard_normal(n)
+    between = np.clip(drawn, -0.15, 1.2)[:, None]
     rgb = np.maximum(table["rgb"][cover] * (1 - between) + table["other"][cover] * between, 0.004)
     scene_tint = np.exp(0.12 * rng.standard_normal((kinds, 1)) + 0.05 * rng.standard_normal((kinds, 3)))
-    object_tint = np.where(built, 0.16, 0.07)[cover][:, None] * rng.standard_normal((n, 1))
-    object_tint = object_tint + np.where(built, 0.05, 0.035)[cover][:, None] * rng.standard_normal((n, 3))
+    object_tint = np.where(built, 0.16, 0.07)[cover][:, None] * rng.standard_normal((n, 1)) + np.where(
+        built, 0.05, 0.035
+    )[cover][:, None] * rng.standard_normal((n, 3))
     return Appearance(
         (rgb * scene_tint[cover] * np.exp(object_tint)).astype(np.float32),
         _backscatter(canvas, cover),

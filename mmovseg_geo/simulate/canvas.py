@@ -106,8 +106,10 @@ class Canvas:
 
     def bent(self, coordinate: Field, wavelength_m: float, amplitude_m: float) -> Field:
         """The coordinate with smooth bends; in a picture smaller than the wavelength only a part of a bend is seen."""
-        amplitude = amplitude_m * min(1.0, self.extent_m / wavelength_m)
         bends = fractal(self.rng, self.shape, wavelength_m / self.gsd_m, 2.8)
+        # Steeper bends would fold the coordinate over: roads would close into rings.
+        slope = float(np.abs(np.diff(bends[::4], axis=1)).max(initial=0.0)) / self.gsd_m
+        amplitude = min(amplitude_m * min(1.0, self.extent_m / wavelength_m), 0.6 / max(slope, 1e-9))
         return np.asarray(coordinate + np.float32(amplitude) * bends, np.float32)
 
     def feature_m(self, low: float, high: float) -> float:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from mmovseg_geo.simulate.canvas import Canvas, Mask
-from mmovseg_geo.simulate.noise import Field, cells, fractal, quantile, ragged
+from mmovseg_geo.simulate.noise import Field, cells, fractal, quantile, ragged, texture
 
 STANDS = 6
 NEVER_FLOODED = (
-    "tiled roof", "gray roof", "metal roof", "industrial building", "bridge", "lake", "sea", "river", "snow", "ice", "tree",
+    "tiled roof", "gray roof", "metal roof", "industrial building", "bridge", "tree",
+    "lake", "sea", "river", "snow", "ice",
 )  # fmt: skip
 CROWNS_BELOW_M = 3.0
 
@@ -21,7 +22,8 @@ def paint_nature(canvas: Canvas) -> None:
     detail = rng.uniform(0.0, 0.08)
     moisture = ragged(rng, fractal(rng, canvas.shape, wavelength, rng.uniform(1.9, 2.5)), detail)
     kind = ragged(rng, fractal(rng, canvas.shape, wavelength * 0.6, rng.uniform(1.8, 2.6)), detail)
-    stand = (np.abs(kind * 5).astype(np.int32)) % STANDS
+    other = ragged(rng, fractal(rng, canvas.shape, wavelength * 0.4, 2.2), detail)
+    stand = (other > 0.5) + 2 * (other < -0.5) + 3 * (kind > 0).astype(np.int32)
     ground = _ground(setting.arid, rng)
     canvas.paint(np.ones(canvas.shape, bool), canvas.add(*ground[:1], each=STANDS) + stand)
     canvas.paint(kind > quantile(kind, rng.uniform(0.55, 0.9)), canvas.add(ground[1], each=STANDS) + stand)
@@ -133,9 +135,10 @@ def paint_crowns(canvas: Canvas) -> None:
         size = rng.uniform(4, 9)
         _, distance, border = cells(rng, canvas.x / np.float32(size), canvas.y / np.float32(size), 0.9)
         dome = np.clip(1 - distance**2 * 1.4, 0.1, 1)
-        top = np.where(border < 0.06, 0.45, 1) * dome * rng.uniform(8, 22)
+        leaves = 1 + np.float32(0.12) * texture(rng, canvas.shape, 4)
+        top = np.where(border < 0.04, 0.6, 1) * dome * rng.uniform(8, 22)
         np.copyto(canvas.height, top.astype(np.float32), where=forest)
-        np.copyto(canvas.shade, 0.45 + 0.75 * dome, where=forest)
+        np.copyto(canvas.shade, (0.5 + 0.65 * dome) * leaves, where=forest)
     groves = canvas.is_cover("orchard", "vineyard", "shrubland")
     if groves.any():
         spacing = rng.uniform(3.5, 8)

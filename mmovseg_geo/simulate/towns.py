@@ -55,7 +55,8 @@ DISTRICTS: dict[str, District] = {
     ),
     "industry": District(
         (40, 140), (1, 3), (0.50, 0.88), (6, 14), 0.02, 0.15, (8, 18), 0.05,
-        ("industrial building", "industrial building", "gray roof"), ("pavement", "parking lot", "pavement", "construction site"),
+        ("industrial building", "industrial building", "gray roof"),
+        ("pavement", "parking lot", "pavement", "construction site"),
         "residential area",
     ),
     "farmsteads": District(
