@@ -78,14 +78,14 @@ def _table(text: str, path: Path) -> list[dict[str, Any]]:
     if "name" not in header:
         raise VocabularyError(f"{path} has no column `name`; columns may be {', '.join(KEYS)}.")
     rows.fieldnames = header
-    found = []
+    found: list[dict[str, Any]] = []
     for row in rows:
         if None in row:
             raise VocabularyError(f"{path}, line {rows.line_num}: more cells than columns. Part synonyms with `|`.")
-        row = {key: (value or "").strip() for key, value in row.items()}
-        row["synonyms"] = [word for word in (row.get("synonyms") or "").replace(";", "|").split("|") if word.strip()]  # type: ignore[assignment]
-        found.append(row)
-    return found  # type: ignore[return-value]
+        entry: dict[str, Any] = {key: (value or "").strip() for key, value in row.items()}
+        entry["synonyms"] = [word for word in entry.get("synonyms", "").replace(";", "|").split("|") if word.strip()]
+        found.append(entry)
+    return found
 
 
 def _checked(entry: dict[str, Any], path: Path) -> dict[str, Any]:
