@@ -1,0 +1,51 @@
+"""The checkpoint table against the recorded key lists of the official models, in both directions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from mmovseg_geo.models.mmovseg.checkpoint import infer_variant, official_shapes, rename, rules
+from mmovseg_geo.models.mmovseg.network import build
+from mmovseg_geo.models.mmovseg.params import MMOVSegParams
+from mmovseg_geo.models.mmovseg.variants import mmovseg_vitb16, mmovseg_vitl14
+from tests.parity.test_reference import FOLDER
+
+DROPPED = ("attn_mask", "logit_scale", "bias_mask", "mask_token", "local_cls_norm.weight", "local_cls_norm.bias")
+VARIANTS = [("keys_vitb.json", mmovseg_vitb16), ("keys_vitl.json", mmovseg_vitl14)]
+
+
+def recorded(name: str) -> dict[str, torch.Tensor]:
+    path = FOLDER / name
+    if not path.is_file():
+        pytest.skip(f"{path} not found; set MMOVSEG_FIXTURES or MMOVSEG_SHARED")
+    return {key: torch.empty(about["shape"], device="meta") for key, about in json.loads(path.read_text()).items()}
+
+
+def our_shapes(params: MMOVSegParams) -> dict[str, tuple[int, ...]]:
+    with torch.device("meta"):
+        return {key: tuple(value.shape) for key, value in build(params).state_dict().items()}
+
+
+@pytest.mark.parametrize(("name", "variant"), VARIANTS)
+def test_official_keys_fill_every_entry_of_ours_with_its_shape(name: str, variant: Callable[[], MMOVSegParams]) -> None:
+    renamed = rename(recorded(name), rules(variant()))
+    assert {key: tuple(value.shape) for key, value in renamed.items()} == our_shapes(variant())
+
+
+@pytest.mark.parametrize(("name", "variant"), VARIANTS)
+def test_our_keys_come_from_every_official_one_that_is_not_dropped(
+    name: str, variant: Callable[[], MMOVSegParams]
+) -> None:
+    kept = {key: tuple(value.shape) for key, value in recorded(name).items() if not key.endswith(DROPPED)}
+    assert official_shapes(our_shapes(variant()), rules(variant())) == kept
+
+
+@pytest.mark.parametrize(
+    ("name", "variant"), [("keys_vitb.json", "mmovseg-vitb16"), ("keys_vitl.json", "mmovseg-vitl14")]
+)
+def test_the_variant_is_inferred_from_the_keys(name: str, variant: str) -> None:
+    assert infer_variant(recorded(name)) == variant

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mmovseg_geo.models.clip import CLIPText, DenseCLIP, embed_texts
+
+
+@pytest.fixture(scope="module")
+def visual() -> DenseCLIP:
+    torch.manual_seed(0)
+    return DenseCLIP(embed_dim=16, image_size=64, patch=16, width=64, layers=3, hooks=(0, 1)).eval()
+
+
+@pytest.fixture(scope="module")
+def text() -> CLIPText:
+    torch.manual_seed(0)
+    return CLIPText(embed_dim=16, width=32, heads=2, layers=2).eval()
+
+
+class Spelling:
+    """A text encoder that can be calculated by hand: length and number of words."""
+
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        return torch.tensor([[len(text), len(text.split())] for text in texts], dtype=torch.float32)
+
+
+@torch.no_grad()
+def test_dense_features_and_hooks_lie_on_the_grid_of_patches(visual: DenseCLIP) -> None:
+    dense, hooks = visual(torch.randn(2, 3, 48, 80))
+    assert dense.shape == (2, 16, 3, 5)
+    assert [hook.shape for hook in hooks] == [(2, 64, 3, 5), (2, 64, 3, 5)]
+
+
+def test_positions_of_the_native_grid_are_the_table_itself(visual: DenseCLIP) -> None:
+    assert visual.positions((4, 4)) is visual.visual.positional_embedding
+
+
+def test_resampled_positions_keep_the_class_token(visual: DenseCLIP) -> None:
+    positions = visual.positions((6, 5))
+    assert positions.shape == (31, 64)
+    assert torch.equal(positions[0], visual.visual.positional_embedding[0])
+
+
+@torch.no_grad()
+def test_in_the_last_block_a_patch_depends_on_itself_and_the_class_token_only(visual: DenseCLIP) -> None:
+    block = visual.visual.transformer.resblocks[-1]
+    x = torch.randn(1, 5, 64)
+    taken: list[Tensor] = []
+    handle = visual.visual.transformer.resblocks[-2].register_forward_hook(lambda *_: x)
+    try:
+        handles = [visual.visual.ln_post.register_forward_pre_hook(lambda _, inputs: taken.append(inputs[0]))]
+        visual(torch.randn(1, 3, 32, 32))
+    finally:
+        for hook in (handle, *handles):
+            hook.remove()
+    values = F.linear(block.ln_1(x), block.attn.in_proj_weight[128:], block.attn.in_proj_bias[128:])
+    y = block.attn.out_proj(values) + x[:, :1]
+    assert torch.allclose(taken[0], y + block.mlp(block.ln_2(y)), atol=1e-5)
+
+
+@torch.no_grad()
+def test_embeddings_are_unit_vectors_for_any_phrase(text: CLIPText) -> None:
+    phrases = ["water", "", "Straßenbäume", "水田", "a " * 200]
+    embedded = embed_texts(text, phrases)
+    assert torch.allclose(embedded.norm(dim=-1), torch.ones(len(phrases)), atol=1e-5)
+
+
+def test_tokens_start_and_end_as_clip_expects(text: CLIPText) -> None:
+    ids = text.tokens(["A photo of a water in the scene"])[0].tolist()
+    assert ids[0] == 49406
+    assert ids[1:9] == [320, 1125, 539, 320, 1573, 530, 518, 3562]
+    assert ids[9:11] == [49407, 0]
+
+
+def test_one_template_fills_in_each_class() -> None:
+    assert torch.allclose(embed_texts(Spelling(), ["ab"], ["a {}"]), F.normalize(torch.tensor([[4.0, 2.0]]), dim=-1))
+
+
+def test_several_templates_average_their_unit_embeddings() -> None:
+    found = embed_texts(Spelling(), ["ab", "c"], ["{}", "a {} b"])
+    for row, forms in zip(found, ([[2.0, 1.0], [6.0, 3.0]], [[1.0, 1.0], [5.0, 3.0]]), strict=True):
+        mean = F.normalize(torch.tensor(forms), dim=-1).mean(dim=0)
+        assert torch.allclose(row, F.normalize(mean, dim=-1))
