@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import rasterio
 import rasterio.shutil
 from rasterio.crs import CRS
 from rasterio.windows import Window as RasterWindow
@@ -76,8 +75,8 @@ class CogWriter:
         crs = self._grid.crs
         with writing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._dataset = rasterio.open(
-                self._strips,
+            self._dataset = opened(
+                str(self._strips),
                 "w",
                 driver="GTiff",
                 count=1,
@@ -118,8 +117,9 @@ class CogWriter:
         Raises:
             OutputError: the disk is full, or what was read differs from what was written.
         """
-        if self._row != self.shape[0]:
-            raise ValueError(f"{self._row} of {self.shape[0]} rows were written")
+        written = self._row + sum(len(part) for part in self._pending)
+        if written != self.shape[0]:
+            raise ValueError(f"{written} of {self.shape[0]} rows were written")
         with writing(self.path):
             self._dataset.close()
             options = {**PLAIN, "OVERVIEW_RESAMPLING": self.look.overviews, **self._co}

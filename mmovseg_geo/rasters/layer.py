@@ -28,7 +28,7 @@ OVERSAMPLED = 3
 
 @dataclass(frozen=True)
 class Sampled:
-    """What a decimated read showed: lowest and highest stored value of each band, shares of valid and of black pixels."""
+    """What a decimated read showed: lowest and highest stored value by band, shares of valid and of black pixels."""
 
     ranges: tuple[tuple[float, float], ...]
     valid_share: float

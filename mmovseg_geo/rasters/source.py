@@ -60,11 +60,11 @@ def reading(path: str) -> Iterator[None]:
         ) from error
 
 
-def opened(path: str) -> Any:
+def opened(path: str, mode: str = "r", **profile: Any) -> Any:
     """The dataset, without rasterio's warning about pixels that have no place: we say that better ourselves."""
     with _OPENING, warnings.catch_warnings():  # the list of warning filters is one for all threads
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        return rasterio.open(path)
+        return rasterio.open(path, mode, **profile)
 
 
 class Handles:
