@@ -5,9 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from mmovseg_geo.simulate.noise import Field, fractal, quantile, ragged, smoothstep
-from mmovseg_geo.simulate.shadows import moved
-
-SEEN_FROM = 0.1
 
 
 def cloud_layer(
@@ -16,20 +13,22 @@ def cloud_layer(
     """Opacity and ground shadow (H, W), both 0..1; `cover` is the share of pixels with an opacity of at least 0.1."""
     if cover <= 0:
         return np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    angle = rng.uniform(0, 2 * np.pi)
+    distance = np.clip(rng.uniform(300, 3000) / gsd_m, 0.03 * max(shape), 0.5 * max(shape))
+    rows, cols = round(float(distance * np.cos(angle))), round(float(distance * np.sin(angle)))
+    # Made larger than the picture: clouds outside of it throw shadows into it.
+    wide = (shape[0] + abs(rows), shape[1] + abs(cols))
     wavelength = np.clip(rng.uniform(400, 4000) / gsd_m, 0.15 * max(shape), 1.2 * max(shape))
-    field = ragged(rng, fractal(rng, shape, float(wavelength), rng.uniform(1.6, 2.2)), 0.03)
-    edge = quantile(field, 1 - min(cover, 1.0))
+    field = ragged(rng, fractal(rng, wide, float(wavelength), rng.uniform(1.6, 2.2)), 0.03)
+    row, col = max(rows, 0), max(cols, 0)
+    edge = quantile(field[row : row + shape[0], col : col + shape[1]], 1 - min(cover, 1.0))
     softness = rng.uniform(0.15, 1.2) * (1.6 - thick)
     # smoothstep reaches 0.1 at 0.196 of its way: the asked cover is what can be seen.
     depth = smoothstep(field, edge - 0.196 * softness, edge + 0.804 * softness)
-    if cover >= 1:
-        depth = np.maximum(depth, np.float32(0.3))
-    opacity = depth * np.float32(0.25 + 0.75 * thick)
-    opacity *= 1 / max(0.25 + 0.75 * thick, 1e-3) if thick > 0.95 else 1
-    angle = rng.uniform(0, 2 * np.pi)
-    distance = np.clip(rng.uniform(300, 3000) / gsd_m, 0.03 * max(shape), 0.5 * max(shape))
-    shadow = moved(opacity, round(float(distance * np.cos(angle))), round(float(distance * np.sin(angle))))
-    return opacity.astype(np.float32), (shadow * (1 - opacity)).astype(np.float32)
+    depth *= np.float32(min(0.25 + 0.8 * thick, 1.0))
+    opacity = depth[row : row + shape[0], col : col + shape[1]]
+    shadow = depth[row - rows : row - rows + shape[0], col - cols : col - cols + shape[1]]
+    return opacity, np.asarray(shadow * (1 - opacity), np.float32)
 
 
 def lay_clouds(optical: Field, rng: np.random.Generator, opacity: Field, shadow: Field) -> Field:

@@ -47,6 +47,8 @@ def paint_fields(canvas: Canvas) -> None:
     if share < 0.95:
         suited = fractal(rng, canvas.shape, canvas.feature_m(80, 6000) / gsd, 2.4)
         zone = suited > quantile(suited, 1 - share)
+    if rng.random() < 0.6:
+        zone &= ~canvas.is_cover("broadleaf forest", "coniferous forest")
     u, v = canvas.rotated(rng.uniform(0, np.pi))
     if rng.random() < 0.5:
         u = canvas.bent(u, size * 4, size * rng.uniform(0.1, 0.7))

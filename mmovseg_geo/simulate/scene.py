@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from mmovseg_geo.simulate.landscape import paint_crowns, paint_flood, paint_natu
 from mmovseg_geo.simulate.noise import Field, fractal
 from mmovseg_geo.simulate.sites import paint_sites
 from mmovseg_geo.simulate.towns import paint_roads, paint_towns
+
+# Fields need some pixels to vary in: smaller scenes are cut from one of this side.
+SMALLEST = 16
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,10 @@ def simulate(
 
     >>> scene = simulate((256, 256), gsd_m=10.0, seed=1, clouds=0.3)
     """
+    if min(shape) < SMALLEST:
+        whole = (max(shape[0], SMALLEST), max(shape[1], SMALLEST))
+        options = {"clouds": clouds, "misregistration": misregistration}
+        return _cropped(simulate(whole, gsd_m=gsd_m, seed=seed, setting=setting, **options), shape)
     rng = np.random.Generator(np.random.PCG64(seed))
     setting = setting or draw_setting(rng, gsd_m)
     canvas = Canvas(rng, shape, gsd_m, setting, _terrain(rng, shape, gsd_m, setting))
@@ -68,12 +75,22 @@ def simulate(
     rgb, _ = optical.render(canvas, looks, height)
     power = sar.render(canvas, looks, height)
     rgb = optical.through_sensor(rgb, rng)
-    opacity, shadow = cloud_layer(shape, rng, cover=clouds, thick=float(rng.beta(2, 1)), gsd_m=gsd_m)
+    # Clouds draw from a generator of their own, so that the ground is the same with and without them.
+    sky = np.random.Generator(np.random.PCG64([seed, 1]))
+    opacity, shadow = cloud_layer(shape, sky, cover=clouds, thick=float(sky.beta(2, 1)), gsd_m=gsd_m)
     if clouds > 0:
-        rgb = lay_clouds(rgb, rng, opacity, shadow)
+        rgb = lay_clouds(rgb, sky, opacity, shadow)
     db, shift = sar.through_sensor(power, rng, misregistration)
     labels = np.array(canvas.covers, np.uint8)[canvas.objects]
     return SimulatedScene(rgb, db, labels, opacity, shadow, gsd_m, shift)
+
+
+def _cropped(scene: SimulatedScene, shape: tuple[int, int]) -> SimulatedScene:
+    planes = {
+        name: getattr(scene, name)[..., : shape[0], : shape[1]]
+        for name in ("optical", "sar", "labels", "cloud", "shadow")
+    }
+    return replace(scene, **planes)
 
 
 def draw_setting(rng: np.random.Generator, gsd_m: float) -> Setting:
@@ -114,6 +131,6 @@ def _terrain(rng: np.random.Generator, shape: tuple[int, int], gsd_m: float, set
     """Ground heights in meters whose slopes deviate by `relief`."""
     extent = min(shape) * gsd_m
     terrain = fractal(rng, shape, max(extent * rng.uniform(0.4, 1.3) / gsd_m, 8), rng.uniform(2.1, 2.6))
-    south, east = np.gradient(terrain, gsd_m) if min(shape) > 1 else (np.ones(1), np.ones(1))
+    south, east = np.gradient(terrain, gsd_m)
     slope = float(np.hypot(south.std(), east.std())) + 1e-9
     return np.asarray(terrain * (max(setting.relief, 0.01) / slope), np.float32)
