@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from rasterio.features import shapes
 
 if TYPE_CHECKING:
     from affine import Affine
 
-SEGMENTS_AT_ONCE = 1 << 19
+EAST, SOUTH, WEST, NORTH = range(4)
+OUTSIDE = -1
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +24,7 @@ class Outlines:
         points: (n, 2) vertices; the last of a ring repeats the first.
         ring_ends: (rings + 1,) where rings begin and end in `points`.
         polygon_ends: (polygons + 1,) where polygons begin and end in the rings; the first ring is the shell.
-        regions: (polygons,) number of the region that each polygon outlines.
+        regions: (polygons,) number of the region that each polygon outlines, rising.
     """
 
     points: NDArray[np.float64]
@@ -41,25 +40,56 @@ class Outlines:
         return np.asarray(shapely.from_ragged_array(kind, self.points, (self.ring_ends, self.polygon_ends)))
 
 
+@dataclass(frozen=True, eq=False)
+class _Steps:
+    """Straight steps along the border of a region, the region at the right hand: from node to node.
+
+    Attributes:
+        nodes: (n, 2) row and column of the corners where borders turn or meet, in raster order.
+        start: (m,) node where each step begins; steps are ordered by node, then by direction.
+        direction: (m,) its direction.
+        region: (m,) region at its right hand.
+        following: (m,) the step that goes on along the same border.
+    """
+
+    nodes: NDArray[np.int32]
+    start: NDArray[np.int32]
+    direction: NDArray[np.int8]
+    region: NDArray[np.int32]
+    following: NDArray[np.int32]
+
+
 def trace(ids: NDArray[np.int32], wanted: NDArray[np.bool_]) -> Outlines:
     """Outlines of the 4-connected regions in `ids` whose number is `wanted`, ordered by number.
 
-    Polygons that meet have the same vertices along their common edge, also where a third region ends on it
-    (GDAL leaves these out): they are a valid coverage.
+    Polygons that meet have the same vertices along their common edge, also where a third region ends on it (GDAL's
+    polygonize leaves these out): they are a valid coverage. Where a region touches itself at a corner, a hole
+    touches the shell: rings never touch themselves.
     """
-    owners: list[int] = []
-    rings_of: list[int] = [0]
-    lengths: list[int] = [0]
-    parts: list[NDArray[np.float64]] = []
-    for geometry, number in shapes(ids, mask=wanted[ids], connectivity=4):
-        owners.append(int(number))
-        rings = geometry["coordinates"]
-        rings_of.append(len(rings))
-        lengths.extend(map(len, rings))
-        parts.append(np.fromiter(chain.from_iterable(chain.from_iterable(rings)), np.float64))
-    points = np.concatenate(parts).reshape(-1, 2) if parts else np.empty((0, 2))
-    outlines = Outlines(points, np.cumsum(lengths), np.cumsum(rings_of), np.asarray(owners, np.int64))
-    return _with_junctions(outlines, (ids.shape[0] + 1, ids.shape[1] + 1))
+    steps = _steps(np.where(wanted[ids], ids, OUTSIDE))
+    if not len(steps.start):
+        empty = np.zeros(1, np.int64)
+        return Outlines(np.empty((0, 2)), empty, empty, np.empty(0, np.int64))
+    ring, first = _rings(steps.following)
+    region = steps.region[first]
+    # The first step in raster order leaves the upper left corner: eastward on a shell, southward around a hole.
+    is_hole = steps.direction[first] != EAST
+    order = np.lexsort((is_hole, region))
+    lengths = np.bincount(ring)[order] + 1
+    ends = np.concatenate([[0], np.cumsum(lengths)])
+    closed = np.empty(ends[-1], np.int32)
+    closing = np.zeros(ends[-1], bool)
+    closing[ends[1:] - 1] = True
+    closed[~closing] = _walked(steps.following, first[order])
+    closed[closing] = first[order]
+    corners = steps.nodes[steps.start[closed]]
+    shells = np.flatnonzero(~is_hole[order])
+    return Outlines(
+        points=corners[:, ::-1].astype(np.float64),
+        ring_ends=ends,
+        polygon_ends=np.append(shells, len(order)),
+        regions=region[order][shells].astype(np.int64),
+    )
 
 
 def simplified(polygons: NDArray[Any], tolerance_px: float) -> NDArray[Any]:
@@ -80,46 +110,65 @@ def on_map(polygons: NDArray[Any], affine: Affine) -> NDArray[Any]:
     return np.asarray(shapely.set_coordinates(polygons, np.stack([x, y], axis=1)))
 
 
-def _with_junctions(outlines: Outlines, corners: tuple[int, int]) -> Outlines:
-    """The same outlines with a vertex wherever any other outline turns."""
-    is_vertex = np.zeros(corners, bool)
-    points = outlines.points.astype(np.int64)
-    is_vertex[points[:, 1], points[:, 0]] = True
-    step = np.diff(points, axis=0, append=points[:1])
-    # The last point of a ring repeats the first; nothing lies between it and the next ring.
-    step[outlines.ring_ends[1:] - 1] = 0
-    length = np.abs(step).sum(axis=1)
-    step = np.sign(step)
-    kept, added = [], np.zeros(len(points), np.int64)
-    for start in range(0, len(points), SEGMENTS_AT_ONCE):
-        part = slice(start, start + SEGMENTS_AT_ONCE)
-        repeats = np.maximum(length[part], 1)
-        owner = np.repeat(np.arange(len(repeats)), repeats)
-        along = np.arange(len(owner)) - np.repeat(np.cumsum(repeats) - repeats, repeats)
-        dense = points[part][owner] + step[part][owner] * along[:, None]
-        keep = is_vertex[dense[:, 1], dense[:, 0]]
-        kept.append(dense[keep])
-        added[part] = np.bincount(owner[keep], minlength=len(repeats))
-    ends = np.concatenate([[0], np.cumsum(added)])
-    dense_points = np.concatenate(kept).astype(np.float64) if kept else outlines.points
-    order = np.argsort(outlines.regions, kind="stable")
-    return _reordered(Outlines(dense_points, ends[outlines.ring_ends], outlines.polygon_ends, outlines.regions), order)
+def _steps(ids: NDArray[np.int32]) -> _Steps:
+    framed = np.pad(ids, 1, constant_values=OUTSIDE)
+    northwest, northeast = framed[:-1, :-1], framed[:-1, 1:]
+    southwest, southeast = framed[1:, :-1], framed[1:, 1:]
+    upright = (northwest != northeast) | (southwest != southeast)
+    level = (northwest != southwest) | (northeast != southeast)
+    nodes = np.argwhere(upright & level).astype(np.int32)
+    rows, columns = nodes[:, 0], nodes[:, 1]
+    # Around each node, the quarter ahead at the right hand of each direction; the one at its left hand comes before.
+    ahead = np.stack([quarter[rows, columns] for quarter in (southeast, southwest, northwest, northeast)], axis=1)
+    exists = (ahead != np.roll(ahead, 1, axis=1)) & (ahead != OUTSIDE)
+    start, direction = (part.astype(np.int32) for part in np.nonzero(exists))
+    region = ahead[start, direction]
+    stop = _neighbor_nodes(nodes)[direction, start]
+    left = ahead[stop, direction - 1] == region
+    straight = ahead[stop, direction] == region
+    turn = np.where(left, -1, np.where(straight, 0, 1))
+    number = np.cumsum(exists.ravel(), dtype=np.int32) - 1
+    following = number[stop.astype(np.int64) * 4 + (direction + turn) % 4]
+    return _Steps(nodes, start, direction.astype(np.int8), region, following)
 
 
-def _reordered(outlines: Outlines, order: NDArray[np.int64]) -> Outlines:
-    rings, ring_counts = _take(outlines.polygon_ends, order)
-    points, point_counts = _take(outlines.ring_ends, rings)
-    return Outlines(
-        outlines.points[points],
-        np.concatenate([[0], np.cumsum(point_counts)]),
-        np.concatenate([[0], np.cumsum(ring_counts)]),
-        outlines.regions[order],
-    )
+def _neighbor_nodes(nodes: NDArray[np.int32]) -> NDArray[np.int32]:
+    """(4, n) next node in each direction; only meant where a border leads there."""
+    count = len(nodes)
+    number = np.arange(count, dtype=np.int32)
+    by_column = np.lexsort((nodes[:, 0], nodes[:, 1])).astype(np.int32)
+    south, north = np.zeros(count, np.int32), np.zeros(count, np.int32)
+    south[by_column[:-1]], north[by_column[1:]] = by_column[1:], by_column[:-1]
+    return np.stack([number + 1, south, number - 1, north])
 
 
-def _take(ends: NDArray[np.int64], order: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Indices of the members of the groups `order`, and how many each has; group i spans ends[i] to ends[i + 1]."""
-    counts = np.diff(ends)[order]
-    first = np.cumsum(counts) - counts
-    members = np.repeat(ends[:-1][order] - first, counts) + np.arange(counts.sum())
-    return members, counts
+def _rings(following: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Ring of each step, and the first step of each ring."""
+    from scipy.sparse.csgraph import connected_components
+
+    count, ring = connected_components(_chain(following), directed=True, connection="strong")
+    first = np.empty(count, np.int64)
+    backward = np.arange(len(ring))[::-1]
+    # Of several values for one place the last stays: here the smallest.
+    first[ring[backward]] = backward
+    return ring, first
+
+
+def _walked(following: NDArray[np.int32], first: NDArray[np.int64]) -> NDArray[np.int32]:
+    """All steps, ring after ring as `first` lists them, each in the order of walking."""
+    from scipy.sparse.csgraph import depth_first_order
+
+    before = np.empty_like(following)
+    before[following] = np.arange(len(following), dtype=np.int32)
+    path = following.copy()
+    # The end of a ring leads on to the next ring: one path through everything, walked by compiled code.
+    path[before[first[:-1]]] = first[1:]
+    return np.asarray(depth_first_order(_chain(path), first[0], return_predecessors=False))
+
+
+def _chain(following: NDArray[np.int32]) -> Any:
+    """Sparse graph with one arrow from each step to the next."""
+    from scipy.sparse import csr_array
+
+    count = len(following)
+    return csr_array((np.ones(count), following, np.arange(count + 1, dtype=np.int32)), shape=(count, count))
