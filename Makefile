@@ -23,7 +23,7 @@ test-quick:
 	$(PYTHON) -m pytest -m "not slow"
 
 golden:
-	$(PYTHON) tests/golden/renew.py
+	$(PYTHON) -m tests.golden.renew
 
 readme-picture:
 	$(PYTHON) docs/readme_picture.py
