@@ -1,4 +1,4 @@
-"""Renews the golden files (`make golden`, or `python -m tests.golden.renew`); commit them by themselves, and say why they changed."""
+"""Renews the golden files: `python -m tests.golden.renew`. Commit them by themselves, and say why they changed."""
 
 from __future__ import annotations
 
