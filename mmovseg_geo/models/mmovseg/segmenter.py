@@ -1,0 +1,191 @@
+"""MM-OVSeg as a segmenter: tiles in, a score for every class and pixel out."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from mmovseg_geo.errors import ConfigError, WeightsError
+from mmovseg_geo.models.mmovseg import compact, variants
+from mmovseg_geo.models.mmovseg.checkpoint import build_loaded, load
+from mmovseg_geo.models.mmovseg.network import MMOVSeg
+from mmovseg_geo.models.mmovseg.views import CompactView, Pixels, PublishedView, View
+from mmovseg_geo.models.weights import Weights, bundled_weights, open_weights
+from mmovseg_geo.tiles import Batch, Sensor
+from mmovseg_geo.vocabulary import Vocabulary
+
+Synonyms = Literal["mean", "max"]
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class MMOVSegSegmenter:
+    """A network with its vocabulary; see `models.segmenter.Segmenter` for what callers may use.
+
+    The words of a class are joined in one of two ways: `mean` (the default) averages their unit text vectors, so that a
+    class costs one plane whatever its synonyms; `max` scores every word and takes the best.
+    Scores are sigmoids, so classes do not compete: 0.5 means "more likely than not", whatever else is asked for.
+    """
+
+    sensors: frozenset[Sensor] = frozenset({"optical", "sar"})
+
+    def __init__(
+        self, name: str, network: MMOVSeg, view: View, vocabulary: Vocabulary, weights: Weights, *,
+        gsd_m: float | None = None, device: str = "auto", precision: str = "auto", synonyms: Synonyms = "mean",
+    ) -> None:  # fmt: skip
+        self.name = name
+        self.vocabulary = vocabulary
+        self.view = view
+        self.tiling = view.tiling(gsd_m)
+        self.device = torch.device(_device(device))
+        self.dtype = _dtype(precision, self.device)
+        self.synonyms = synonyms
+        self.words = [entry.words for entry in vocabulary.scored]
+        self.text = _embedded(network, view, self.words, synonyms).to(self.device)
+        network.text = None
+        self.network = view.prepared(network).to(self.device).requires_grad_(False)
+        self.planes = len(self.text)
+        self.provenance: dict[str, Any] = {
+            "model": name,
+            "weights_sha256": weights.sha256,
+            "weights_licence": weights.licence,
+            "precision": str(self.dtype).removeprefix("torch."),
+            "synonyms": synonyms,
+            "prompts": [list(words) for words in self.words],
+        }
+
+    @torch.inference_mode()
+    def __call__(self, batch: Batch) -> Tensor:
+        """Scores (B, Q, H, W) float32 in 0..1; 0 where neither sensor saw anything is not promised."""
+        optical = self._pixels(batch.optical, batch.optical_valid)
+        sar = self._pixels(batch.sar, batch.sar_valid)
+        if optical is None and sar is None:
+            shape = batch.valid.shape
+            return torch.zeros(shape[0], self.planes, *shape[1:], device=self.device)
+        mixed = torch.autocast(self.device.type, self.dtype) if self.dtype != torch.float32 else nullcontext()
+        with mixed:
+            scores = self.view.scores(self.network, optical, sar, self.text, batch.gsd_m)
+        return scores.float()
+
+    def probabilities(self, scores: Any) -> Any:
+        """Averaged scores (Q, H, W) to class values (K, H, W) in 0..1."""
+        if self.synonyms == "mean":
+            return scores.clip(0, 1)
+        starts = [0]
+        for words in self.words:
+            starts.append(starts[-1] + len(words))
+        best = [scores[start:end] for start, end in zip(starts, starts[1:], strict=False)]
+        if isinstance(scores, Tensor):
+            return torch.stack([group.amax(0) for group in best]).clip(0, 1)
+        import numpy as np
+
+        return np.stack([group.max(0) for group in best]).clip(0, 1)
+
+    def _pixels(self, image: NDArray[Any] | None, valid: NDArray[Any] | None) -> Pixels | None:
+        """One sensor of the batch, or None where it saw nothing at all."""
+        if image is None or valid is None or not valid.any():
+            return None
+        mask = torch.from_numpy(valid).to(self.device, torch.float32)
+        return Pixels(torch.from_numpy(image).to(self.device, torch.float32) * mask[:, None], mask)
+
+
+def mmovseg_compact(
+    vocabulary: Vocabulary | None = None, *, weights: Path | None = None, device: str = "auto",
+    precision: str = "auto", gsd_m: float | None = None, synonyms: Synonyms = "mean",
+) -> MMOVSegSegmenter:  # fmt: skip
+    """The bundled model, or another training of it, for a vocabulary."""
+    found = bundled_weights() if weights is None else open_weights(weights)
+    if found.variant != "mmovseg-compact":
+        raise WeightsError(f"{found.path}: these weights are for {found.variant}, not for mmovseg-compact.")
+    network = compact.build(compact.mmovseg_compact())
+    load(network, found.tensors(), source=str(found.path))
+    return MMOVSegSegmenter(
+        "mmovseg-compact", network, CompactView(), _vocabulary(vocabulary, found), found,
+        gsd_m=gsd_m, device=device, precision=precision, synonyms=synonyms,
+    )  # fmt: skip
+
+
+def mmovseg_vitb16(
+    vocabulary: Vocabulary | None = None, *, weights: Path | None = None, device: str = "auto",
+    precision: str = "auto", gsd_m: float | None = None,
+) -> MMOVSegSegmenter:  # fmt: skip
+    """The published ViT-B variant."""
+    return _published("mmovseg-vitb16", vocabulary, weights, device, precision, gsd_m)
+
+
+def mmovseg_vitl14(
+    vocabulary: Vocabulary | None = None, *, weights: Path | None = None, device: str = "auto",
+    precision: str = "auto", gsd_m: float | None = None,
+) -> MMOVSegSegmenter:  # fmt: skip
+    """The published ViT-L variant."""
+    return _published("mmovseg-vitl14", vocabulary, weights, device, precision, gsd_m)
+
+
+def from_file(
+    vocabulary: Vocabulary | None = None, *, weights: Path | None = None, device: str = "auto",
+    precision: str = "auto", gsd_m: float | None = None,
+) -> MMOVSegSegmenter:  # fmt: skip
+    """The segmenter that a weights file says it is for."""
+    if weights is None:
+        raise WeightsError("No weights file was given; name a .safetensors file.")
+    builders = {"mmovseg-compact": mmovseg_compact, "mmovseg-vitb16": mmovseg_vitb16, "mmovseg-vitl14": mmovseg_vitl14}
+    variant = open_weights(weights).variant
+    if variant not in builders:
+        raise WeightsError(f"{weights}: made for the unknown network {variant!r}. Known: {', '.join(builders)}.")
+    return builders[variant](vocabulary, weights=weights, device=device, precision=precision, gsd_m=gsd_m)
+
+
+def _published(
+    name: str, vocabulary: Vocabulary | None, weights: Path | None, device: str, precision: str, gsd_m: float | None
+) -> MMOVSegSegmenter:
+    if weights is None:
+        raise WeightsError(
+            f"{name} comes without weights, and none are downloaded.\n"
+            "  Give a file with --model PATH.safetensors, or use the bundled mmovseg-compact."
+        )
+    params = {"mmovseg-vitb16": variants.mmovseg_vitb16, "mmovseg-vitl14": variants.mmovseg_vitl14}[name]()
+    found = open_weights(weights)
+    network = build_loaded(params, found.tensors(), source=str(found.path))
+    return MMOVSegSegmenter(
+        name, network, PublishedView(params), _vocabulary(vocabulary, found), found,
+        gsd_m=gsd_m, device=device, precision=precision,
+    )  # fmt: skip
+
+
+def _vocabulary(asked: Vocabulary | None, weights: Weights) -> Vocabulary:
+    if asked is not None:
+        return asked
+    if not weights.classes:
+        raise WeightsError(f"{weights.path}: these weights bring no class list. Say what to look for with --classes.")
+    return Vocabulary.of([list(words) for words in weights.classes])
+
+
+@torch.inference_mode()
+def _embedded(network: MMOVSeg, view: View, words: list[tuple[str, ...]], synonyms: Synonyms) -> Tensor:
+    """Unit vectors (Q, C): one for each class, or one for each word."""
+    vectors = view.text(network.eval(), [word for group in words for word in group])
+    if synonyms == "max":
+        return vectors.clone()
+    means = [group.mean(0) for group in vectors.split([len(group) for group in words])]
+    return F.normalize(torch.stack(means), dim=-1)
+
+
+def _device(device: str) -> str:
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(f"No GPU for device {device!r} was found. Use --device cpu.")
+    return device
+
+
+def _dtype(precision: str, device: torch.device) -> torch.dtype:
+    if precision == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    if precision not in PRECISIONS:
+        raise ConfigError(f"Unknown precision {precision!r}. Known: auto, {', '.join(PRECISIONS)}.")
+    return PRECISIONS[precision]

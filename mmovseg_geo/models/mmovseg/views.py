@@ -1,0 +1,121 @@
+"""How a batch of tiles is shown to a network, and how its logits come back as scores of the tile's own pixels.
+
+Shape suffixes: B tiles, C bands, T words, H rows, W columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mmovseg_geo.models.clip import embed_texts
+from mmovseg_geo.models.mmovseg.compact import fuse_norms, image_planes, paired_bands
+from mmovseg_geo.models.mmovseg.network import MMOVSeg
+from mmovseg_geo.models.mmovseg.params import MMOVSegParams
+from mmovseg_geo.models.mmovseg.preprocessing import as_rgb, normalize, pad_to_multiple, scores_on_tile
+from mmovseg_geo.tiles import Tiling
+
+
+class Pixels(NamedTuple):
+    """One sensor of a batch: image (B, C, H, W) in 0..255 and validity (B, H, W), 1 where there is data."""
+
+    image: Tensor
+    valid: Tensor
+
+
+class View(Protocol):
+    """What differs between the variants beside their networks."""
+
+    def prepared(self, network: MMOVSeg) -> MMOVSeg:
+        """The network ready for inference."""
+        ...
+
+    def text(self, network: MMOVSeg, words: Sequence[str]) -> Tensor:
+        """Unit vectors (T, C) of words."""
+        ...
+
+    def scores(self, network: MMOVSeg, optical: Pixels | None, sar: Pixels | None, text: Tensor, gsd_m: float) -> Tensor:
+        """Scores (B, T, H, W) in 0..1."""
+        ...
+
+    def tiling(self, gsd_m: float | None) -> Tiling:
+        """Tiles for scenes of that ground sampling distance."""
+        ...
+
+
+class CompactView:
+    """`mmovseg-compact`: scenes finer than the working distance are averaged to it; coarser ones are taken as they are."""
+
+    WORKING_M = 0.3
+    MULTIPLE = 32
+    SIZE, OVERLAP = 512, 64
+    LARGEST_TILE = 1024
+
+    def prepared(self, network: MMOVSeg) -> MMOVSeg:
+        fused: MMOVSeg = fuse_norms(network.eval()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return fused
+
+    def text(self, network: MMOVSeg, words: Sequence[str]) -> Tensor:
+        assert network.text is not None, "a compact network carries its text tower"
+        vectors: Tensor = network.text.embed(words)  # type: ignore[operator]
+        return vectors
+
+    def scores(self, network: MMOVSeg, optical: Pixels | None, sar: Pixels | None, text: Tensor, gsd_m: float) -> Tensor:
+        factor = self.reduction(gsd_m)
+        shown = [None if seen is None else self._shown(seen, factor, gsd_m) for seen in (optical, sar)]
+        (planes, valid), (sar_planes, sar_valid) = (pair or (None, None) for pair in shown)
+        logits = network(planes, sar_planes, text, valid, sar_valid)
+        height, width = next(seen for seen in (optical, sar) if seen is not None).image.shape[-2:]
+        present = planes if planes is not None else sar_planes
+        assert present is not None, "a batch carries at least one sensor"
+        rows, cols = present.shape[-2:]
+        return scores_on_tile(logits, (height, width), (rows * factor, cols * factor))
+
+    def tiling(self, gsd_m: float | None) -> Tiling:
+        factor = self.reduction(gsd_m) if gsd_m else 1
+        return Tiling(min(self.SIZE * factor, self.LARGEST_TILE), self.OVERLAP * min(factor, 2))
+
+    def reduction(self, gsd_m: float) -> int:
+        """Scene pixels along one axis that become one of the network's."""
+        return max(1, round(self.WORKING_M / gsd_m)) if gsd_m > 0 else 1
+
+    def _shown(self, seen: Pixels, factor: int, gsd_m: float) -> tuple[Tensor, Tensor]:
+        image = pad_to_multiple(seen.image, self.MULTIPLE * factor)
+        valid = pad_to_multiple(seen.valid, self.MULTIPLE * factor)
+        if factor > 1:
+            share = F.avg_pool2d(valid[:, None], factor)
+            image = F.avg_pool2d(image, factor) / share.clamp(min=1e-3)
+            valid = share[:, 0]
+        bands = paired_bands(image) if image.shape[1] != 3 else image
+        return image_planes(bands, valid, gsd_m * factor), valid
+
+
+class PublishedView:
+    """The published variants: tiles at the scale they come in, their normalization, their prompt."""
+
+    def __init__(self, params: MMOVSegParams) -> None:
+        self.params = params
+
+    def prepared(self, network: MMOVSeg) -> MMOVSeg:
+        return network.eval()
+
+    def text(self, network: MMOVSeg, words: Sequence[str]) -> Tensor:
+        return embed_texts(network.text, list(words))  # type: ignore[arg-type]
+
+    def scores(self, network: MMOVSeg, optical: Pixels | None, sar: Pixels | None, text: Tensor, gsd_m: float) -> Tensor:
+        shown = [
+            None if seen is None else pad_to_multiple(normalize(to_rgb(seen.image)) * seen.valid[:, None])
+            for seen, to_rgb in ((optical, nn.Identity()), (sar, as_rgb))
+        ]
+        valid = [None if seen is None else pad_to_multiple(seen.valid) for seen in (optical, sar)]
+        logits = network(shown[0], shown[1], text, valid[0], valid[1])
+        height, width = next(seen for seen in (optical, sar) if seen is not None).image.shape[-2:]
+        rows, cols = next(image for image in shown if image is not None).shape[-2:]
+        return scores_on_tile(logits, (height, width), (rows, cols))
+
+    def tiling(self, gsd_m: float | None) -> Tiling:
+        return Tiling(self.params.native_size, self.params.native_size // 3)

@@ -1,0 +1,104 @@
+"""Where weights are, what they may be used for, and their tensors, checked before use."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from mmovseg_geo.errors import WeightsError
+
+BUNDLED = "compact.safetensors"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A checkpoint file that says what it is for.
+
+    Attributes:
+        variant: the network it belongs to, such as `mmovseg-compact`.
+        licence: of the weights, which may differ from that of the code.
+        classes: the classes it offers when none are asked for, each a name and synonyms.
+        details: everything the file says of itself.
+    """
+
+    path: Path
+    variant: str
+    licence: str
+    classes: tuple[tuple[str, ...], ...]
+    details: dict[str, str]
+
+    @cached_property
+    def sha256(self) -> str:
+        """Digest of the file."""
+        return _digest(self.path)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor by name, floating point ones in single precision."""
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise _damaged(self.path, error) from error
+        return {name: value.float() if value.is_floating_point() else value for name, value in found.items()}
+
+
+def open_weights(path: str | Path) -> Weights:
+    """The weights in a `.safetensors` file, by what its metadata says.
+
+    Raises:
+        WeightsError: the file is missing, damaged, or does not say which network it is for.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such weights file.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            details: dict[str, str] = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise _damaged(path, error) from error
+    if "variant" not in details:
+        raise WeightsError(
+            f"{path}: the file does not say which network it is for (no `variant` in its metadata).\n"
+            "  Give weights written by mmovseg."
+        )
+    classes: list[Any] = json.loads(details.get("classes", "[]"))
+    return Weights(path, details["variant"], details.get("licence", "unknown"), tuple(map(tuple, classes)), details)
+
+
+def bundled_weights() -> Weights:
+    """The weights of `mmovseg-compact` that come with the package, verified.
+
+    Raises:
+        WeightsError: the file is missing or is not the one that was published.
+    """
+    folder = Path(str(files("mmovseg_geo.models.mmovseg").joinpath("weights")))
+    path, note = folder / BUNDLED, folder / f"{BUNDLED}.sha256"
+    if not path.is_file() or not note.is_file():
+        raise WeightsError(f"{path}: the bundled weights are missing. Install mmovseg-geo again.")
+    expected = note.read_text(encoding="ascii").split()[0]
+    found = _digest(path)
+    if found != expected:
+        raise WeightsError(
+            f"{path}: the bundled weights are damaged (sha256 {found[:12]}…, expected {expected[:12]}…).\n"
+            "  Install mmovseg-geo again, or give another file with --model PATH.safetensors."
+        )
+    return open_weights(path)
+
+
+def _digest(path: Path) -> str:
+    return sha256(path.read_bytes()).hexdigest()
+
+
+def _damaged(path: Path, error: Exception) -> WeightsError:
+    return WeightsError(
+        f"{path}: cannot be read as safetensors ({error}).\n"
+        "  The file is damaged or incomplete, or is no weights file: get it again, or give another with --model."
+    )
