@@ -186,7 +186,7 @@ def build_loaded(params: MMOVSegParams, state: Mapping[str, Tensor], *, source: 
 
 
 def load(network: nn.Module, state: Mapping[str, Tensor], *, source: str = "The state dict") -> None:
-    """Put `state` into the network, which may be on the meta device; the tensors are taken over, not copied.
+    """Put `state` into the network, which may be on the meta device; tensors are taken over, dtype included.
 
     Raises:
         WeightsError: missing, unexpected or differently shaped entries; the network is left as it was.
