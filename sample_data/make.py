@@ -6,6 +6,7 @@ Optical at 5 m with a bank of clouds, SAR at 10 m over a slightly larger area, a
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ import rasterio
 from rasterio.enums import ColorInterp
 from rasterio.transform import from_origin
 
-from mmovseg_geo.simulate import LAND_COVERS, Setting, SimulatedScene, simulate
+from mmovseg_geo.simulate import LAND_COVERS, Setting, SimulatedScene, add_clouds, simulate
 
 SEED = 9
+CLOUD_SEED = 68
 SIZE = 768
 MARGIN = 32
 GSD_M = 5.0
@@ -27,14 +29,18 @@ TAGS = {"SIMULATED": "yes", "SOURCE": "mmovseg sample scene, invented by mmovseg
 
 VALLEY = Setting(
     water=0.10, river=65.0, forest=0.34, farm=0.75, town=0.20, arid=0.0, snow=0.0, flood=0.0, coast=False,
-    dryness=0.40, mud=0.30, wind=0.05, relief=0.04, sun_azimuth=2.6, sun_elevation=0.85, look_azimuth=1.6, incidence=38.0,
+    dryness=0.40, mud=0.30, wind=0.05, relief=0.04,
+    sun_azimuth=2.6, sun_elevation=0.85, look_azimuth=1.6, incidence=38.0,
 )  # fmt: skip
 
 
 def scene(seed: int = SEED) -> SimulatedScene:
     """The sample scene at 5 m, with a margin that only the SAR keeps."""
     side = SIZE + 2 * MARGIN
-    return simulate((side, side), gsd_m=GSD_M, seed=seed, clouds=0.11, setting=VALLEY)
+    clear = simulate((side, side), gsd_m=GSD_M, seed=seed, setting=VALLEY)
+    rng = np.random.default_rng(CLOUD_SEED)
+    optical, cloud = add_clouds(clear.optical, rng, cover=0.16, thick=0.9, gsd_m=GSD_M)
+    return replace(clear, optical=optical, cloud=cloud)
 
 
 def rasters(made: SimulatedScene) -> dict[str, np.ndarray]:

@@ -68,6 +68,8 @@ def paint_water(canvas: Canvas) -> None:
         _paint_shore(canvas, rough, level, spread)
         name = "sea" if setting.coast else "ice" if setting.snow > 0.5 and rng.random() < 0.5 else "lake"
         canvas.paint(water, canvas.add(name))
+        if name != "ice":
+            _paint_depth(canvas, water, (level - rough) / np.float32(spread))
         if name != "ice" and rng.random() < 0.2 and gsd < 12:
             _paint_ships(canvas, water)
     if setting.river > 0:
@@ -83,6 +85,17 @@ def _paint_shore(canvas: Canvas, rough: Field, level: float, spread: float) -> N
         name = "flooded forest" if rng.random() < 0.35 else "wetland"
         patches = ragged(rng, fractal(rng, canvas.shape, 60, 1.8), 0.2) > rng.uniform(-0.5, 0.8)
         canvas.paint(wet & patches, canvas.add(name))
+
+
+def _paint_depth(canvas: Canvas, water: Mask, depth: Field) -> None:
+    """Shallow water is brighter, and waves break white along open coasts."""
+    rng = canvas.rng.spawn(1)[0]
+    light = 1 + np.float32(rng.exponential(0.5)) * np.exp(-np.maximum(depth, 0) / np.float32(rng.uniform(0.05, 0.5)))
+    if canvas.setting.coast and rng.random() < 0.6:
+        lines = ragged(rng, fractal(rng, canvas.shape, 24, 1.8), 0.3)
+        surf = (lines > 1.0) & (depth < rng.uniform(0.05, 0.25))
+        light += np.where(surf, np.float32(rng.uniform(0.8, 3.5)), 0)
+    np.copyto(canvas.shade, light.astype(np.float32), where=water)
 
 
 def _paint_ships(canvas: Canvas, water: Mask) -> None:

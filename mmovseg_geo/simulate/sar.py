@@ -32,7 +32,10 @@ def render(canvas: Canvas, looks: Appearance, height: Field) -> Field:
     clutter = rough * (5.0 * fine + 5.0 * coarse)
     built = looks.height_m[canvas.objects] > 2
     clutter *= np.where(built, 1.0, 0.35).astype(np.float32)
-    clutter += 0.35 * texture(rng, canvas.shape, 16)
+    # Wind streaks on open water, moisture elsewhere.
+    wet = canvas.is_cover("lake", "river", "sea", "flood water")
+    patchy = np.where(wet, np.float32(0.2 + 1.5 * setting.wind), np.float32(0.35))
+    clutter += patchy * texture(rng, canvas.shape, 16)
     if setting.relief > 0:
         clutter += _relief(canvas)
     power = np.empty((2, *canvas.shape), np.float32)
