@@ -156,25 +156,28 @@ def test_an_existing_confidence_stops_before_anything_is_written(tmp_path, ids):
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_nothing_is_left_behind_when_interrupted(tmp_path, ids, error):
     (tmp_path / "a.tif").write_text("older")
-    with pytest.raises(error):
-        with LabelWriter(tmp_path / "a.tif", GRID, WORDS, confidence=tmp_path / "c.tif", overwrite=True) as writer:
+    writer = LabelWriter(tmp_path / "a.tif", GRID, WORDS, confidence=tmp_path / "c.tif", overwrite=True)
+
+    def interrupted():
+        with writer:
             writer.write(0, ids[:600], ids[:600])
             raise error
+
+    with pytest.raises(error):
+        interrupted()
     assert [path.name for path in tmp_path.iterdir()] == ["a.tif"]
     assert (tmp_path / "a.tif").read_text() == "older"
 
 
 def test_missing_rows_are_our_own_mistake_and_leave_nothing(tmp_path, ids):
-    with pytest.raises(ValueError, match="600 of 1300"):
-        with LabelWriter(tmp_path / "a.tif", GRID, WORDS) as writer:
-            writer.write(0, ids[:600])
+    with pytest.raises(ValueError, match="600 of 1300"), LabelWriter(tmp_path / "a.tif", GRID, WORDS) as writer:
+        writer.write(0, ids[:600])
     assert list(tmp_path.iterdir()) == []
 
 
 def test_rows_out_of_order_are_refused(tmp_path, ids):
-    with pytest.raises(ValueError, match="do not follow"):
-        with LabelWriter(tmp_path / "a.tif", GRID, WORDS) as writer:
-            writer.write(10, ids[:600])
+    with pytest.raises(ValueError, match="do not follow"), LabelWriter(tmp_path / "a.tif", GRID, WORDS) as writer:
+        writer.write(10, ids[:600])
 
 
 def test_a_file_where_the_folder_should_be_is_named(tmp_path, ids):
