@@ -10,8 +10,8 @@ from mmovseg_geo.vocabulary import MapClass, Vocabulary
 DOCTYPE = "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
 VERSION = "3.22.0"
 OUTLINE_WIDTH_MM = 0.1
-OUTLINE_SHADE = 0.7
-"""Outlines are the fill color, darker: neighbors of one class stay apart, and small polygons keep their color."""
+OUTLINE_SHADE = 0.8
+"""Outlines are the fill color, a little darker, so that maps of many small polygons keep their colors from afar."""
 
 
 def raster_style(vocabulary: Vocabulary) -> str:

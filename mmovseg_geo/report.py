@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 Pixels = NDArray[np.uint8]
 
-PANEL = 640
+WIDEST = 2400
+LARGEST_PANEL = 900
 LEGEND = 340
+SHORTEST_LEGEND = 300
 MARGIN = 24
 HEAD = 72
 CAPTION = 34
@@ -30,6 +32,8 @@ ROW = 30
 SWATCH = 20
 ROWS_AT_ONCE = 512
 CHECKER = 8
+LEAST_CONTRAST = 16
+"""Range of values, of 255, below which stretching would show noise."""
 INK, PALE, PAPER = (34, 34, 34), (120, 120, 120), (255, 255, 255)
 
 
@@ -48,11 +52,11 @@ def write_preview(
         window: the rows and columns of the scene that the labels cover, if not all.
     """
     tile = _looked_at(scene, window)
-    small = _thinned(labels, PANEL)
+    side = panel_side(1 + (tile.optical is not None) + (tile.sar is not None))
     panels = [] if tile.optical is None else [("optical", _picture(tile.optical, tile.optical_valid))]
     if tile.sar is not None:
         panels.append(("SAR", _picture(tile.sar[:1], tile.sar_valid)))
-    panels.append(("map", colored(small, labels.vocabulary)))
+    panels.append(("map", colored(_thinned(labels, side), labels.vocabulary)))
     if scene.grid.affine.e > 0:
         panels = [(name, pixels[::-1]) for name, pixels in panels]
     height, width = labels.grid.shape
@@ -61,6 +65,11 @@ def write_preview(
     path = Path(path)
     sheet.save(path, format="PNG", optimize=False)
     return path
+
+
+def panel_side(count: int) -> int:
+    """Longest side in pixels of each of `count` panels, so that the sheet is not too wide."""
+    return min(LARGEST_PANEL, (WIDEST - LEGEND - (2 + count) * MARGIN) // count)
 
 
 def colored(labels: NDArray[Any], vocabulary: Vocabulary) -> Pixels:
@@ -80,9 +89,10 @@ def composed(
     note: str,
 ) -> Image.Image:
     """A sheet with named pictures in a row and a legend of (name, color, share) at their right."""
-    images = [(name, _fitted(pixels, crisp=name == "map")) for name, pixels in panels]
+    side = panel_side(len(panels))
+    images = [(name, _fitted(pixels, side, crisp=name == "map")) for name, pixels in panels]
     tallest = max(image.height for _, image in images)
-    most = max(1, (max(tallest, PANEL // 2) - ROW) // ROW)
+    most = max(1, (max(tallest, SHORTEST_LEGEND) - ROW) // ROW)
     body = max(tallest, (min(len(legend), most) + (len(legend) > most)) * ROW)
     width = MARGIN + sum(image.width + MARGIN for _, image in images) + LEGEND + MARGIN
     sheet = Image.new("RGB", (width, HEAD + CAPTION + body + MARGIN), PAPER)
@@ -128,10 +138,10 @@ def _looked_at(scene: Scene, window: Window | None) -> Tile:
     """The scene, or its part that was mapped, at about the size of a panel."""
     height, width = (int(side) for side in scene.grid.shape)
     if window is None:
-        return scene.overview(PANEL)
-    if max(window.shape) <= 2 * PANEL:
+        return scene.overview(LARGEST_PANEL)
+    if max(window.shape) <= 2 * LARGEST_PANEL:
         return scene.read(window)
-    whole = scene.overview(PANEL * max(height, width) // max(window.shape))
+    whole = scene.overview(LARGEST_PANEL * max(height, width) // max(window.shape))
     rows, columns = whole.valid.shape
     top, left = window.row * rows // height, window.col * columns // width
     part = (
@@ -173,7 +183,8 @@ def _picture(bands: NDArray[np.float32], valid: NDArray[np.bool_] | None) -> Pix
     pixels = np.broadcast_to(bands, (3, *bands.shape[1:]))
     if valid.any():
         low, high = np.percentile(bands[:, valid], (1, 99))
-        pixels = np.clip((pixels - low) * (255 / max(float(high - low), 1e-6)), 0, 255)
+        if high - low > LEAST_CONTRAST:
+            pixels = np.clip((pixels - low) * (255 / (high - low)), 0, 255)
     return np.where(valid[..., None], np.moveaxis(pixels, 0, -1), _checker(valid.shape)).astype(np.uint8)
 
 
@@ -183,10 +194,10 @@ def _checker(shape: tuple[int, ...]) -> Pixels:
     return np.where(light, 240, 222).astype(np.uint8)[..., None].repeat(3, axis=2)
 
 
-def _fitted(pixels: Pixels, *, crisp: bool) -> Image.Image:
-    """The picture with its longer side as long as a panel; class colors are never mixed."""
+def _fitted(pixels: Pixels, side: int, *, crisp: bool) -> Image.Image:
+    """The picture with its longer side `side` long; class colors are never mixed."""
     image = Image.fromarray(np.ascontiguousarray(pixels))
-    scale = PANEL / max(image.size)
+    scale = side / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     return image.resize(size, Image.Resampling.NEAREST if crisp else Image.Resampling.BICUBIC)
 

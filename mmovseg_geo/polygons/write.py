@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     Writer = Callable[[geopandas.GeoDataFrame, Path, Vocabulary, Mapping[str, str]], None]
 
 LAYER = "labels"
+GPKG_VERSION = "1.2"
+"""QGIS 3.22 warns of newer ones."""
 FIXED_TIME = "2000-01-01T00:00:00.000Z"
 """Stands where formats want the time of writing, so that equal runs give equal files."""
 
@@ -87,18 +89,30 @@ def _fixed_clock() -> Iterator[None]:
         pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": before})
 
 
-def _write(polygons: geopandas.GeoDataFrame, path: Path, driver: str, lco: Mapping[str, str]) -> None:
+def _write(
+    polygons: geopandas.GeoDataFrame,
+    path: Path,
+    driver: str,
+    lco: Mapping[str, str],
+    dataset_options: Mapping[str, str] | None = None,
+) -> None:
     with warnings.catch_warnings():
         # A map without a CRS is one on purpose; whoever made it was told.
         warnings.filterwarnings("ignore", message="'crs' was not provided")
         pyogrio.write_dataframe(
-            polygons, path, layer=LAYER, driver=driver, geometry_type="Polygon", layer_options=dict(lco)
+            polygons,
+            path,
+            layer=LAYER,
+            driver=driver,
+            geometry_type="Polygon",
+            dataset_options=dict(dataset_options or {}),
+            layer_options=dict(lco),
         )
 
 
 def _write_gpkg(polygons: geopandas.GeoDataFrame, path: Path, vocabulary: Vocabulary, lco: Mapping[str, str]) -> None:
     with _fixed_clock():
-        _write(polygons, path, "GPKG", lco)
+        _write(polygons, path, "GPKG", lco, {"VERSION": GPKG_VERSION})
     _add_style(path, polygon_style(vocabulary))
 
 

@@ -42,7 +42,7 @@ def test_the_polygon_style_has_a_category_and_a_symbol_for_each_class():
 
 def test_outlines_are_darker_than_their_fill():
     outlines = ElementTree.fromstring(polygon_style(WORDS)).iterfind(".//Option[@name='outline_color']")
-    assert [option.get("value") for option in outlines] == ["167,167,167,255", "178,90,0,255"]
+    assert [option.get("value") for option in outlines] == ["190,190,190,255", "204,102,0,255"]
 
 
 def test_equal_vocabularies_give_equal_styles():

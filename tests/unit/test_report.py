@@ -11,12 +11,14 @@ from PIL import Image
 
 from mmovseg_geo.grid import Window
 from mmovseg_geo.polygons import class_areas
-from mmovseg_geo.report import CAPTION, HEAD, LEGEND, MARGIN, PANEL, ROW, colored, composed, write_preview
+from mmovseg_geo.report import CAPTION, HEAD, LEGEND, MARGIN, ROW, colored, composed, panel_side, write_preview
 from mmovseg_geo.tiles import Tile
 from mmovseg_geo.vocabulary import Vocabulary
 from tests.label_maps import UTM, map_of
 
-WIDE_SHEET = MARGIN + 3 * (PANEL + MARGIN) + LEGEND + MARGIN
+
+def width_of(panels):
+    return MARGIN + panels * (panel_side(panels) + MARGIN) + LEGEND + MARGIN
 
 
 def scene_of(optical=None, sar=None, affine=UTM):
@@ -55,32 +57,33 @@ def preview(tmp_path, scene, raster, **options):
         return np.asarray(image.convert("RGB"))
 
 
-def panel(sheet, number):
-    left = MARGIN + number * (PANEL + MARGIN)
-    return sheet[HEAD + CAPTION : HEAD + CAPTION + PANEL, left : left + PANEL]
+def panel(sheet, number, count=2):
+    side = panel_side(count)
+    left = MARGIN + number * (side + MARGIN)
+    return sheet[HEAD + CAPTION : HEAD + CAPTION + side, left : left + side]
 
 
 def test_optical_sar_map_and_legend_stand_side_by_side(tmp_path):
     sheet = preview(tmp_path, scene_of(gray(), gray(bands=2)), map_of(blocks()))
-    assert sheet.shape == (HEAD + CAPTION + PANEL + MARGIN, WIDE_SHEET, 3)
+    assert sheet.shape == (HEAD + CAPTION + panel_side(3) + MARGIN, width_of(3), 3)
     water, forest, _ = map_of(blocks()).vocabulary.classes
-    shown = panel(sheet, 2)
+    shown = panel(sheet, 2, 3)
     assert tuple(shown[100, 100]) == water.rgb
     assert tuple(shown[100, 500]) == forest.rgb
-    assert panel(sheet, 1)[0, 0].tolist() < panel(sheet, 1)[-1, -1].tolist()
+    assert panel(sheet, 1, 3)[0, 0].tolist() < panel(sheet, 1, 3)[-1, -1].tolist()
 
 
 @pytest.mark.parametrize("sensors", [{"optical": gray()}, {"sar": gray(bands=1)}])
 def test_an_absent_sensor_has_no_panel(tmp_path, sensors):
     sheet = preview(tmp_path, scene_of(**sensors), map_of(blocks()))
-    assert sheet.shape[1] == WIDE_SHEET - PANEL - MARGIN
+    assert sheet.shape[1] == width_of(2)
 
 
 def test_nodata_is_a_light_checker(tmp_path):
     optical = gray()
     optical[:, :4, :4] = 0
     sheet = preview(tmp_path, scene_of(optical), map_of(blocks()))
-    for shown in (panel(sheet, 0)[100, 100], panel(sheet, 1)[500, 500]):
+    for shown in (panel(sheet, 0)[100, 100], panel(sheet, 1)[700, 700]):
         assert set(shown.tolist()) <= {222, 240}
 
 
@@ -94,19 +97,30 @@ def test_south_up_scenes_are_shown_north_up(tmp_path):
 def test_the_map_keeps_its_colors_whatever_the_scale(tmp_path):
     labels = np.random.default_rng(1).integers(1, 4, (1500, 900))
     sheet = preview(tmp_path, scene_of(gray((1500, 900))), map_of(labels))
-    left = MARGIN + 384 + MARGIN
-    found = {tuple(color) for color in sheet[HEAD + CAPTION : HEAD + CAPTION + PANEL, left : left + 384].reshape(-1, 3)}
+    left = MARGIN + 540 + MARGIN
+    shown = sheet[HEAD + CAPTION : HEAD + CAPTION + 900, left : left + 540]
+    found = {tuple(color) for color in shown.reshape(-1, 3)}
     assert found == {entry.rgb for entry in map_of(labels).vocabulary.classes}
 
 
-@pytest.mark.parametrize("side", [1000, 3000])
-def test_panels_of_a_window_show_its_place(tmp_path, side):
-    optical = np.full((3, side, side), 50.0)
-    optical[:, side // 2 :] = 200
-    window = Window(side // 4, 0, side // 2, side // 2)
+@pytest.mark.parametrize("length", [1000, 3000])
+def test_panels_of_a_window_show_its_place(tmp_path, length):
+    optical = np.full((3, length, length), 50.0)
+    optical[:, length // 2 :] = 200
+    window = Window(length // 4, 0, length // 2, length // 2)
     raster = map_of(np.ones(window.shape))
     shown = panel(preview(tmp_path, scene_of(optical), raster, window=window), 0)
-    assert abs(int((shown[:, 300, 0] < 128).sum()) - PANEL // 2) < 8
+    assert abs(int((shown[:, 300, 0] < 128).sum()) - panel_side(2) // 2) < 8
+
+
+def test_an_even_scene_keeps_its_brightness(tmp_path):
+    sheet = preview(tmp_path, scene_of(np.full((3, 8, 8), 180.0)), map_of(blocks()))
+    assert set(panel(sheet, 0).ravel().tolist()) == {180}
+
+
+def test_a_dark_scene_is_stretched(tmp_path):
+    sheet = preview(tmp_path, scene_of(gray(low=5, high=60)), map_of(blocks()))
+    assert panel(sheet, 0).max() > 240
 
 
 def test_equal_maps_give_equal_previews(tmp_path):
@@ -120,10 +134,10 @@ def test_more_classes_than_fit_are_counted():
     legend = [(f"class {number}", (10, 20, 30), "1.0 %") for number in range(60)]
     panels = [("map", np.full((4, 4, 3), 200, np.uint8))]
     sheet = np.asarray(composed(panels, legend, title="many", note=""))
-    assert sheet.shape[0] == HEAD + CAPTION + PANEL + MARGIN
-    inside = (sheet[:, MARGIN + PANEL + MARGIN + 5] == (10, 20, 30)).all(axis=1)
+    assert sheet.shape[0] == HEAD + CAPTION + panel_side(1) + MARGIN
+    inside = (sheet[:, MARGIN + panel_side(1) + MARGIN + 5] == (10, 20, 30)).all(axis=1)
     swatches = np.count_nonzero(inside[1:] & ~inside[:-1])
-    assert swatches == PANEL // ROW - 1
+    assert swatches == panel_side(1) // ROW - 1
 
 
 def test_a_scene_without_valid_pixels_is_all_checker(tmp_path):
