@@ -90,14 +90,14 @@ def bilinear(
     for start in range(0, len(rows), CACHED_ROWS):
         part = slice(start, start + CACHED_ROWS)
         near = _Neighbors.of(rows[part], cols[part], shape, span)
-        values[:, part], seen = near.mean(pixels.reshape(planes, -1), present.ravel(), present.all())
+        values[:, part], seen = near.mean(pixels.reshape(planes, -1), present.ravel(), bool(present.all()))
         valid[part] &= seen
     return np.where(valid, values, np.float32(0)), valid
 
 
 @dataclass(frozen=True, eq=False)
 class _Neighbors:
-    """Rows and columns (as places in a flat window) of the pixels around positions, their weights, the nearest pixel."""
+    """The four pixels around positions, as places in a flat window, their weights, and the nearest of them."""
 
     rows: tuple[Places, Places]
     cols: tuple[Places, Places]
