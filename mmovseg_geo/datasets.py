@@ -79,12 +79,14 @@ class PairedDataset:
     def _labels(self, root: Path, name: str) -> NDArray[np.uint8]:
         assert self.labels is not None, "asked for only where there are labels"
         labels = _bands(root / self.labels.format(id=name), (1,))[0]
-        return labels[self.reduce // 2 :: self.reduce, self.reduce // 2 :: self.reduce].astype(np.uint8)
+        middle = slice(self.reduce // 2, None, self.reduce)
+        return np.asarray(labels[middle, middle], np.uint8)
 
     def _water_index(self, root: Path, name: str) -> Floats:
-        assert self.optical is not None and self.water_bands is not None, "asked for only where there are such bands"
+        assert self.optical is not None, "asked for only where there is optical"
+        assert self.water_bands is not None, "asked for only where there are such bands"
         green, infrared = _bands(root / self.optical.format(id=name), self.water_bands)
-        return (green - infrared) / np.maximum(np.abs(green) + np.abs(infrared), 1)
+        return np.asarray((green - infrared) / np.maximum(np.abs(green) + np.abs(infrared), 1), np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,4 +110,4 @@ def _bands(path: Path, bands: tuple[int, ...]) -> Floats:
 def _averaged(bands: Floats, by: int) -> Floats:
     count, height, width = bands.shape
     cut = bands[:, : height // by * by, : width // by * by]
-    return cut.reshape(count, height // by, by, width // by, by).mean((2, 4))
+    return np.asarray(cut.reshape(count, height // by, by, width // by, by).mean((2, 4)), np.float32)

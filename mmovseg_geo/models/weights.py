@@ -10,12 +10,15 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from mmovseg_geo.errors import WeightsError
 
 BUNDLED = "compact.safetensors"
+SCALE = ".scale"
+"""Ends the name of what a tensor of bytes is multiplied by, row by row."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,9 @@ class Weights:
                 found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
             raise _damaged(self.path, error) from error
+        scales = {name.removesuffix(SCALE): found.pop(name) for name in list(found) if name.endswith(SCALE)}
+        for name, scale in scales.items():
+            found[name] = found[name].float() * scale.float()
         return {name: value.float() if value.is_floating_point() else value for name, value in found.items()}
 
 
@@ -91,6 +97,12 @@ def bundled_weights() -> Weights:
             "  Install mmovseg-geo again, or give another file with --model PATH.safetensors."
         )
     return open_weights(path)
+
+
+def packed(name: str, rows: Tensor) -> dict[str, Tensor]:
+    """A table as signed bytes with a scale for each row, as `Weights.tensors` reads it back."""
+    scale = rows.abs().amax(1, keepdim=True).clamp(min=1e-6) / 127
+    return {name: (rows / scale).round().to(torch.int8), name + SCALE: scale.to(torch.float16)}
 
 
 def _digest(path: Path) -> str:

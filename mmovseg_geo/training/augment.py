@@ -69,7 +69,9 @@ def augmented(chips: Chips, settings: Augmentation, rng: Generator) -> TrainingB
     valid = _gaps(chips, settings, rng)
     kept = _kept_sensors(chips, settings, rng)
     return TrainingBatch(
-        optical_picture(torch.from_numpy(reflectance), settings, rng) * valid[0][:, None] if "optical" in kept else None,
+        optical_picture(torch.from_numpy(reflectance), settings, rng) * valid[0][:, None]
+        if "optical" in kept
+        else None,
         sar_picture(db, settings, rng) * valid[1][:, None] if "sar" in kept else None,
         valid[0],
         valid[1],

@@ -72,7 +72,9 @@ def read_concepts(path: Path) -> Concepts:
     real = {name: sets.of(members) for name, members in listed["labels"].items()}
     possible = np.stack([*np.eye(len(covers), dtype=bool), *real.values()])
     concepts = [Concept(_words(entry["words"]), float(entry["weight"])) for entry in listed["concepts"]]
-    truth = [_truth(possible, sets.of(entry["covers"]), sets.of(entry.get("maybe", ()))) for entry in listed["concepts"]]
+    truth = [
+        _truth(possible, sets.of(entry["covers"]), sets.of(entry.get("maybe", ()))) for entry in listed["concepts"]
+    ]
     found = Concepts(
         tuple(concepts),
         np.stack(truth, axis=1),
@@ -100,14 +102,14 @@ class _Sets:
         for name in names:
             for cover in self.groups.get(name, [name]):
                 if cover not in self.covers:
-                    raise ConfigError(f"{self.path}: {cover!r} is no simulated land cover. Known: {', '.join(self.covers)}.")
+                    raise ConfigError(
+                        f"{self.path}: {cover!r} is no simulated land cover. Known: {', '.join(self.covers)}."
+                    )
                 chosen[self.covers.index(cover)] = True
         return chosen
 
 
-def _truth(
-    possible_LV: NDArray[np.bool_], covers_V: NDArray[np.bool_], maybe_V: NDArray[np.bool_]
-) -> NDArray[np.int8]:
+def _truth(possible_LV: NDArray[np.bool_], covers_V: NDArray[np.bool_], maybe_V: NDArray[np.bool_]) -> NDArray[np.int8]:
     hits = (possible_LV & covers_V).any(1)
     always = hits & ~(possible_LV & ~(covers_V | maybe_V)).any(1)
     never = ~hits & (possible_LV & ~maybe_V).any(1)

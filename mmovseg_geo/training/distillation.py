@@ -92,7 +92,7 @@ class Teacher:
     def __call__(self, phrases: Sequence[str]) -> Vectors:
         # By length, so that little of a batch is padding.
         order = sorted(range(len(phrases)), key=lambda index: len(phrases[index]))
-        vectors = np.zeros((len(phrases), self.model.config.hidden_size), np.float32)
+        vectors: Vectors = np.zeros((len(phrases), self.model.config.hidden_size), np.float32)
         for start in range(0, len(order), self.batch_size):
             chosen = order[start : start + self.batch_size]
             tokens = self.tokenizer([phrases[i] for i in chosen], padding=True, truncation=True, return_tensors="pt")
@@ -109,7 +109,7 @@ def _teacher_vectors(phrases: list[str], settings: TextTraining, out: Path, teac
     if cache.is_file():
         with np.load(cache) as kept:
             if kept["phrases"].tolist() == asked:
-                return kept["vectors"].astype(np.float32)
+                return np.asarray(kept["vectors"], np.float32)
     logger.info("asking the teacher for %d phrases", len(asked))
     vectors = (teacher or Teacher())(asked)
     np.savez(cache, phrases=np.array(asked), vectors=vectors.astype(np.float16))
@@ -139,7 +139,8 @@ def _fit(tower: TextTower, phrases: list[str], targets: Vectors, listed: int, se
     ids, wanted = tokenize(phrases, tower.params.context), torch.from_numpy(targets)
     generator = torch.Generator().manual_seed(settings.seed)
     shuffled = torch.randperm(len(phrases), generator=generator)
-    held_out, trained = shuffled.split([round(settings.held_out * len(ids)), len(ids) - round(settings.held_out * len(ids))])
+    num_held_out = round(settings.held_out * len(ids))
+    held_out, trained = shuffled[:num_held_out], shuffled[num_held_out:]
     trained_listed = trained[trained < listed]
     optimizer = torch.optim.AdamW(tower.parameters(), lr=settings.learning_rate, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, settings.steps, pct_start=0.05)

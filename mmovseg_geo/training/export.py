@@ -7,17 +7,22 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
+from mmovseg_geo.models.weights import packed
 from mmovseg_geo.training.recipe import Recipe
+
+TOKEN_TABLE = "text.tokens.weight"
 
 
 def write_weights(path: Path, network: nn.Module, recipe: Recipe) -> None:
-    """Half-precision weights with what must be known to use them: variant, classes, licence, data, recipe."""
-    state = {
-        name: value.to(torch.float16 if value.dtype.is_floating_point else value.dtype).contiguous().clone()
-        for name, value in network.state_dict().items()
-    }
+    """Half-precision weights, the token table in bytes, and what must be known to use them."""
+    state: dict[str, Tensor] = {}
+    for name, value in network.state_dict().items():
+        if name == TOKEN_TABLE:
+            state |= packed(name, value)
+        else:
+            state[name] = value.to(torch.float16 if value.is_floating_point() else value.dtype).contiguous().clone()
     metadata = {
         "variant": "mmovseg-compact",
         "classes": json.dumps(recipe.classes),

@@ -39,7 +39,7 @@ def read_subjects(path: Path) -> Subjects:
         raise ConfigError(f"{path}: cannot be read as phrases ({error}). Give a YAML file of word lists.") from error
     if not isinstance(listed, dict) or not all(isinstance(words, str) for words in listed.values()):
         raise ConfigError(f"{path}: expected a mapping from subject to words parted by commas.")
-    subjects = {subject: [word.strip() for word in words.split(",") if word.strip()] for subject, words in listed.items()}
+    subjects = {name: [word.strip() for word in words.split(",") if word.strip()] for name, words in listed.items()}
     missing = [subject for subject in MODIFIERS if subject not in subjects]
     if missing:
         raise ConfigError(f"{path}: the subjects {', '.join(missing)} are needed; add them as word lists.")
@@ -48,7 +48,8 @@ def read_subjects(path: Path) -> Subjects:
 
 def nouns(subjects: Subjects) -> list[str]:
     """Every listed phrase that stands for a thing, once, in the order of the file."""
-    return list(dict.fromkeys(word for subject, words in subjects.items() if subject not in MODIFIERS for word in words))
+    things = (words for subject, words in subjects.items() if subject not in MODIFIERS)
+    return list(dict.fromkeys(word for words in things for word in words))
 
 
 def whole_words() -> list[str]:

@@ -63,8 +63,8 @@ class Recipe:
     licence: str
     sources: tuple[str, ...]
     real: tuple[RealChips, ...] = ()
-    augmentation: Augmentation = Augmentation()
-    optimization: Optimization = Optimization()
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    optimization: Optimization = field(default_factory=Optimization)
     processes: int = 2
     digest: str = field(default="", compare=False)
 
@@ -113,7 +113,7 @@ def _made(kind: type[T], values: Mapping[str, Any], path: Path) -> T:
             advice = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(known)}."
             raise ConfigError(f"{path}: unknown key {key!r}. {advice}")
     try:
-        return kind(**{key: _frozen(value) for key, value in values.items()})  # type: ignore[return-value]
+        return kind(**{key: _frozen(value) for key, value in values.items()})
     except TypeError as error:
         raise ConfigError(f"{path}: {error}.") from error
 

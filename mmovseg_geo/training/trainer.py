@@ -77,7 +77,8 @@ class Trainer:
         self.warmup_asker = Asker(concepts, words, count=self.settings.warmup_questions, text_noise=noise)
         self.asker = Asker(concepts, words, count=self.settings.questions, text_noise=noise)
         trained = [p for p in network.parameters() if p.requires_grad] + list(self.cosines.parameters())
-        self.optimizer = torch.optim.AdamW(trained, lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay)
+        decay = self.settings.weight_decay
+        self.optimizer = torch.optim.AdamW(trained, lr=self.settings.learning_rate, weight_decay=decay)
         self.step = 0
 
     def run(self, validation: Validation) -> None:
@@ -194,7 +195,7 @@ def forward(
     ]
     own, network.head = network.head, head  # type: ignore[assignment]
     try:
-        answers: tuple[Tensor | None, Sequence[Tensor]] = network(  # type: ignore[assignment]
+        answers: tuple[Tensor | None, Sequence[Tensor]] = network(
             planes[0], planes[1], text, batch.optical_valid, batch.sar_valid
         )
     finally:

@@ -90,7 +90,7 @@ def build(params: CompactParams) -> MMOVSeg:
         ),
         head=CostHead(head),
         text=TextTower(params.text),
-    ).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    ).to(memory_format=torch.channels_last)
 
 
 class ConvTrunk(nn.Module):
@@ -164,7 +164,8 @@ def fuse_norms(module: nn.Module) -> nn.Module:
     """The same network for inference, with every batch norm folded into the convolution before it."""
     for name, child in module.named_children():
         if isinstance(child, nn.Sequential) and len(child) > 1 and isinstance(child[1], nn.BatchNorm2d):
-            setattr(module, name, nn.Sequential(fuse_conv_bn_eval(child[0], child[1]), *child[2:]))
+            fused: nn.Module = fuse_conv_bn_eval(child[0], child[1])  # type: ignore[type-var]
+            setattr(module, name, nn.Sequential(fused, *child[2:]))
         else:
             fuse_norms(child)
     return module

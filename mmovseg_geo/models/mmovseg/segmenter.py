@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -79,7 +80,7 @@ class MMOVSegSegmenter:
         starts = [0]
         for words in self.words:
             starts.append(starts[-1] + len(words))
-        best = [scores[start:end] for start, end in zip(starts, starts[1:], strict=False)]
+        best = [scores[start:end] for start, end in pairwise(starts)]
         if isinstance(scores, Tensor):
             return torch.stack([group.amax(0) for group in best]).clip(0, 1)
         import numpy as np
@@ -171,7 +172,8 @@ def _embedded(network: MMOVSeg, view: View, words: list[tuple[str, ...]], synony
     vectors = view.text(network.eval(), [word for group in words for word in group])
     if synonyms == "max":
         return vectors.clone()
-    means = [group.mean(0) for group in vectors.split([len(group) for group in words])]
+    groups = torch.split(vectors, [len(group) for group in words])
+    means = [group.mean(0) for group in groups]
     return F.normalize(torch.stack(means), dim=-1)
 
 

@@ -79,7 +79,8 @@ class TextTower(nn.Module):
 
     def embed(self, phrases: Sequence[str]) -> Tensor:
         """Unit vectors (T, C) of phrases in any script and case."""
-        return self(tokenize(phrases, self.params.context).to(self.positions.device))
+        vectors_TC: Tensor = self(tokenize(phrases, self.params.context).to(self.positions.device))
+        return vectors_TC
 
 
 def tokenize(phrases: Sequence[str], context: int) -> Tensor:

@@ -38,7 +38,9 @@ class View(Protocol):
         """Unit vectors (T, C) of words."""
         ...
 
-    def scores(self, network: MMOVSeg, optical: Pixels | None, sar: Pixels | None, text: Tensor, gsd_m: float) -> Tensor:
+    def scores(
+        self, network: MMOVSeg, optical: Pixels | None, sar: Pixels | None, text: Tensor, gsd_m: float
+    ) -> Tensor:
         """Scores (B, T, H, W) in 0..1."""
         ...
 
@@ -48,7 +50,7 @@ class View(Protocol):
 
 
 class CompactView:
-    """`mmovseg-compact`: scenes finer than the working distance are averaged to it; coarser ones are taken as they are."""
+    """`mmovseg-compact`: finer scenes are averaged to the working distance; coarser ones are taken as they are."""
 
     WORKING_M = 0.3
     MULTIPLE = 32
@@ -56,15 +58,17 @@ class CompactView:
     LARGEST_TILE = 1024
 
     def prepared(self, network: MMOVSeg) -> MMOVSeg:
-        fused: MMOVSeg = fuse_norms(network.eval()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return fused
+        fuse_norms(network.eval())
+        return network.to(memory_format=torch.channels_last)
 
     def text(self, network: MMOVSeg, words: Sequence[str]) -> Tensor:
         assert network.text is not None, "a compact network carries its text tower"
         vectors: Tensor = network.text.embed(words)  # type: ignore[operator]
         return vectors
 
-    def scores(self, network: MMOVSeg, optical: Pixels | None, sar: Pixels | None, text: Tensor, gsd_m: float) -> Tensor:
+    def scores(
+        self, network: MMOVSeg, optical: Pixels | None, sar: Pixels | None, text: Tensor, gsd_m: float
+    ) -> Tensor:
         factor = self.reduction(gsd_m)
         shown = [None if seen is None else self._shown(seen, factor, gsd_m) for seen in (optical, sar)]
         (planes, valid), (sar_planes, sar_valid) = (pair or (None, None) for pair in shown)
@@ -106,7 +110,9 @@ class PublishedView:
     def text(self, network: MMOVSeg, words: Sequence[str]) -> Tensor:
         return embed_texts(network.text, list(words))  # type: ignore[arg-type]
 
-    def scores(self, network: MMOVSeg, optical: Pixels | None, sar: Pixels | None, text: Tensor, gsd_m: float) -> Tensor:
+    def scores(
+        self, network: MMOVSeg, optical: Pixels | None, sar: Pixels | None, text: Tensor, gsd_m: float
+    ) -> Tensor:
         shown = [
             None if seen is None else pad_to_multiple(normalize(to_rgb(seen.image)) * seen.valid[:, None])
             for seen, to_rgb in ((optical, nn.Identity()), (sar, as_rgb))
