@@ -48,7 +48,7 @@ LAND_COVERS: tuple[LandCover, ...] = (
     ),
     _cover(
         "river|water|stream|canal",
-        (0.030, 0.045, 0.030), (0.110, 0.090, 0.055), (-19.5, -27, 1.5), (80, 0.05, 0),
+        (0.030, 0.045, 0.030), (0.108, 0.090, 0.050), (-19.5, -27, 1.5), (80, 0.05, 0),
     ),
     _cover(
         "sea|water|ocean|sea water|bay",
@@ -56,7 +56,7 @@ LAND_COVERS: tuple[LandCover, ...] = (
     ),
     _cover(
         "flood water|water|flooded area|inundation|muddy water",
-        (0.095, 0.085, 0.050), (0.135, 0.112, 0.066), (-19.5, -26.5, 1.5), (150, 0.08, 0),
+        (0.072, 0.068, 0.038), (0.125, 0.104, 0.058), (-19.5, -26.5, 1.5), (150, 0.08, 0),
     ),
     _cover(
         "swimming pool|pool|water",
@@ -180,11 +180,11 @@ LAND_COVERS: tuple[LandCover, ...] = (
     ),
     _cover(
         "residential area|built-up area|building|houses|town|village",
-        (0.100, 0.092, 0.065), (0.160, 0.140, 0.110), (-6.5, -13, 2.0), (14, 0.38, 5),
+        (0.078, 0.076, 0.052), (0.145, 0.126, 0.092), (-6.5, -13, 2.0), (14, 0.32, 5),
     ),
     _cover(
         "city center|built-up area|building|dense urban area|city",
-        (0.125, 0.115, 0.100), (0.200, 0.185, 0.165), (-3, -10.5, 2.0), (18, 0.35, 14),
+        (0.108, 0.100, 0.080), (0.182, 0.168, 0.142), (-3, -10.5, 2.0), (18, 0.32, 14),
     ),
     _cover(
         "asphalt road|road|street|highway|paved road",

@@ -49,7 +49,7 @@ def hillshade(canvas: Canvas) -> Field:
 def through_sensor(rgb: Field, rng: np.random.Generator) -> Field:
     """Add exposure, haze, white balance, blur and noise; clipped to 0..1."""
     gain = np.exp(0.22 * rng.standard_normal()) * np.exp(0.04 * rng.standard_normal(3))
-    haze = rng.exponential(0.008) if rng.random() < 0.85 else rng.uniform(0.03, 0.09)
+    haze = rng.exponential(0.005) if rng.random() < 0.88 else rng.uniform(0.03, 0.09)
     sigma = max(rng.normal(0.45, 0.25), 0.0)
     noise = np.float32(rng.exponential(0.0025))
     shape = (rgb.shape[1], rgb.shape[2])

@@ -116,7 +116,7 @@ def draw_setting(rng: np.random.Generator, gsd_m: float) -> Setting:
         snow=float(rng.uniform(0.3, 1.0)) if snow else 0.0,
         flood=flood,
         coast=bool(rng.random() < 0.4),
-        dryness=float(rng.beta(1.1, 1.3)),
+        dryness=float(rng.beta(1.3, 1.2)),
         mud=float(np.clip(rng.beta(0.8, 1.2) + 0.5 * (flood > 0), 0, 1)),
         wind=float(rng.beta(0.7, 2.5)),
         relief=float(rng.choice([0.0, 0.05, 0.15, 0.35], p=[0.35, 0.3, 0.2, 0.15])) * varied,

@@ -12,14 +12,11 @@ def moved(field: Field, rows: int, cols: int) -> Field:
     if rows == 0 and cols == 0:
         return field
     height, width = field.shape
-    down, right = max(-height, min(rows, height)), max(-width, min(cols, width))
+    down, right = max(1 - height, min(rows, height - 1)), max(1 - width, min(cols, width - 1))
     out = np.empty_like(field)
-    target = out[max(down, 0) : height + min(down, 0), max(right, 0) : width + min(right, 0)]
-    target[...] = field[max(-down, 0) : height - max(down, 0), max(-right, 0) : width - max(right, 0)]
     first, last = max(right, 0), width + min(right, 0)
     top, bottom = max(down, 0), height + min(down, 0)
-    if target.size == 0:
-        return np.full_like(field, field[-1 if down < 0 else 0, -1 if right < 0 else 0])
+    out[top:bottom, first:last] = field[top - down : bottom - down, first - right : last - right]
     out[top:bottom, :first] = out[top:bottom, first : first + 1]
     out[top:bottom, last:] = out[top:bottom, last - 1 : last]
     out[:top] = out[top]

@@ -37,7 +37,7 @@ def test_scenes_of_any_shape_and_scale_stay_in_range(shape, gsd_m):
 def test_every_land_cover_occurs():
     seen: set[int] = set()
     for seed in range(1200):
-        seen |= set(np.unique(simulate((48, 48), gsd_m=(0.3, 2.0, 16.0)[seed % 3], seed=seed).labels).tolist())
+        seen |= set(np.unique(simulate((64, 64), gsd_m=(0.3, 2.0, 11.0)[seed % 3], seed=seed).labels).tolist())
         if len(seen) == len(LAND_COVERS):
             break
     assert not {cover.name for index, cover in enumerate(LAND_COVERS) if index not in seen}
