@@ -90,8 +90,8 @@ def fill_holes(regions: Regions, smallest: float, nodata: int) -> Regions:
 def merge_small(regions: Regions, smallest: float, nodata: int) -> Regions:
     """Regions smaller than `smallest` take the class of their largest neighbor; without a neighbor they are nodata.
 
-    Every region that is left has at least that size. In each round a region joins one that stays in that round,
-    so that speckle grows into patches around its largest parts.
+    Every region that is left has at least that size. Rounds go on until none is smaller, so that speckle grows into
+    patches around its larger parts.
     """
     while True:
         source, target = _largest_neighbors(regions, smallest, nodata)
@@ -117,6 +117,7 @@ def _largest_neighbors(regions: Regions, smallest: float, nodata: int) -> tuple[
     leaves = best > rank
     source = np.flatnonzero(leaves)
     target = by_rank[best[source]]
+    # Who joins a region that joins another in this round would take a class that is gone: it waits.
     stays = ~leaves[target]
     return source[stays], target[stays]
 

@@ -138,6 +138,13 @@ def test_no_region_smaller_than_asked_is_left_of_speckle():
     assert len(found) > 20
 
 
+def test_regions_of_one_size_do_not_all_run_into_one_corner():
+    labels = np.indices((32, 32)).sum(axis=0) % 2 + 1
+    found = polygonize(map_of(labels), min_area="4px")
+    assert len(found) > 20
+    assert found.n_pixels.max() < 200
+
+
 def test_holes_are_filled_from_the_inside_out():
     labels = np.ones((7, 7), int)
     labels[1:6, 1:6] = 2
