@@ -44,6 +44,7 @@ def train(config: str | Path, out: str | Path, *, resume: bool = False) -> Path:
     recipe, folder = read_recipe(Path(config)), Path(out)
     _claim(folder, recipe, resume=resume)
     concepts = read_concepts(recipe.concepts)
+    torch.manual_seed(recipe.optimization.seed)
     network = build(mmovseg_compact())
     _with_text(network, recipe, folder)
     sources = gather(recipe, concepts, folder)

@@ -1,0 +1,134 @@
+"""A run of training in miniature: from a recipe to weights that segment."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from mmovseg_geo.errors import ConfigError
+from mmovseg_geo.models import load_segmenter
+from mmovseg_geo.models.mmovseg.compact import mmovseg_compact
+from mmovseg_geo.models.mmovseg.text_tower import TextTower
+from mmovseg_geo.simulate import LAND_COVERS
+from mmovseg_geo.training import train
+
+RECIPES = Path(__file__).resolve().parents[3] / "configs" / "train"
+
+
+def recipe(folder: Path, **optimization: object) -> Path:
+    """A recipe of eight small chips and no real data, beside a text tower that needs no distillation."""
+    listed = yaml.safe_load((RECIPES / "mmovseg-compact.yaml").read_text())
+    listed |= {
+        "concepts": str(RECIPES / "compact-concepts.yaml"),
+        "text": {"phrases": str(RECIPES / "compact-phrases.yaml")},
+        "simulated": {"count": 8, "size": 64, "shard": 8, "gsd_m": [], "gsd_range_m": [10, 10.1]},
+        "real": [],
+        "augmentation": {"crop": 64},
+        "optimization": {"steps": 3, "warmup_steps": 1, "warmup_batch_size": 2, "batch_size": 2, "check_every": 2}
+        | optimization,
+        "processes": 1,
+    }
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(listed))
+    return path
+
+
+def run_folder(folder: Path) -> Path:
+    folder.mkdir()
+    torch.manual_seed(0)
+    torch.save(TextTower(mmovseg_compact().text).state_dict(), folder / "text.pt")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run of three steps."""
+    folder = tmp_path_factory.mktemp("training")
+    train(recipe(folder), run_folder(folder / "run"))
+    return folder / "run"
+
+
+def metrics(run: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_finished_run_gives_weights_that_segment(finished: Path) -> None:
+    segmenter = load_segmenter(str(finished / "compact.safetensors"))
+    assert segmenter.vocabulary.names == ("water", "trees", "grass", "cropland", "built-up area", "bare ground")
+    assert segmenter.provenance["weights_licence"] == "CC-BY-SA-4.0"
+
+
+def test_a_check_measures_every_word(finished: Path) -> None:
+    checks = [entry for entry in metrics(finished) if "simulated water" in entry]
+    assert [entry["step"] for entry in checks] == [2, 3]
+    assert all(0 <= value <= 1 for entry in checks for name, value in entry.items() if name != "step")
+
+
+def test_a_folder_with_a_run_is_not_overwritten(finished: Path) -> None:
+    with pytest.raises(ConfigError, match="--resume"):
+        train(finished.parent / "recipe.yaml", finished)
+
+
+def test_another_recipe_does_not_go_on_with_a_run(finished: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="another recipe"):
+        train(recipe(tmp_path, learning_rate=1e-4), finished, resume=True)
+
+
+def test_a_resumed_run_ends_like_an_uninterrupted_one(finished: Path, tmp_path: Path) -> None:
+    from mmovseg_geo.training import trainer as room
+
+    class Interrupted(Exception):
+        pass
+
+    run = run_folder(tmp_path / "run")
+    save = room.Trainer.save
+
+    def save_and_stop(self: room.Trainer) -> None:
+        save(self)
+        if self.step == 2:
+            raise Interrupted
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(room.Trainer, "save", save_and_stop)
+        with pytest.raises(Interrupted):
+            train(finished.parent / "recipe.yaml", run)
+    assert not (run / "compact.safetensors").exists()
+    train(finished.parent / "recipe.yaml", run, resume=True)
+    resumed, whole = (torch.load(folder / "checkpoint.pt", weights_only=True) for folder in (run, finished))
+    for name, value in whole["averaged"].items():
+        torch.testing.assert_close(resumed["averaged"][name], value, atol=1e-4, rtol=1e-3)
+
+
+def test_an_unknown_setting_is_answered_with_a_suggestion(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="learning_rate"):
+        train(recipe(tmp_path, learnin_rate=1.0), tmp_path / "run")
+
+
+def test_every_simulated_land_cover_is_true_of_some_word() -> None:
+    from mmovseg_geo.training.concepts import read_concepts
+
+    concepts = read_concepts(RECIPES / "compact-concepts.yaml")
+    silent = [cover.name for row, cover in zip(concepts.truth, LAND_COVERS, strict=False) if not (row == 1).any()]
+    assert not silent
+
+
+def test_held_out_words_are_not_trained() -> None:
+    from mmovseg_geo.training.concepts import read_concepts
+
+    concepts = read_concepts(RECIPES / "compact-concepts.yaml")
+    assert not set(concepts.held_out) & set(concepts.words)
+
+
+def test_the_same_step_learns_from_the_same_batch() -> None:
+    from mmovseg_geo.training.augment import Augmentation, augmented
+    from mmovseg_geo.training.chips import Chips, SimulatedChips
+
+    chips = Chips.join(SimulatedChips(size=64).chip(index) for index in range(2))
+    first, second = (augmented(chips, Augmentation(crop=32), np.random.default_rng(4)) for _ in range(2))
+    torch.testing.assert_close(first.labels, second.labels)
+    torch.testing.assert_close(first.gsd_m, second.gsd_m)
