@@ -1,0 +1,5 @@
+"""`python -m mmovseg_cli` is the command `mmovseg`."""
+
+from mmovseg_cli.app import main
+
+main()
