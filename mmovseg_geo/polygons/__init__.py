@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 
 import geopandas
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
 from rasterio.windows import Window as RasterWindow
 
 from mmovseg_geo.errors import SceneError
 from mmovseg_geo.grid import Size, Window
 from mmovseg_geo.polygons.areas import class_areas, pixel_areas, read_labels, row_blocks
+from mmovseg_geo.polygons.outlines import on_map, simplified, trace
 from mmovseg_geo.polygons.regions import connected_regions, fill_holes, merge_small, neighbor_graph
-from mmovseg_geo.polygons.trace import on_map, simplified, trace
 from mmovseg_geo.polygons.write import LAYER, WRITERS, write_polygons
 from mmovseg_geo.rasters.labels import LabelRaster
+from mmovseg_geo.rasters.source import opened, reading
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -59,7 +59,7 @@ def polygonize(
     `area_m2` and `n_pixels` count the pixels of the region, on the ground: geodesic for geographic grids and web
     mercator, planar otherwise. They do not change when outlines are simplified.
 
-    >>> write_polygons(polygonize("scene_labels.tif", min_area=500, simplify="1.5px"), "scene.gpkg")
+    >>> write_polygons(polygonize("scene_labels.tif", min_area=500, simplify="1.5px"), "scene.gpkg")  # doctest: +SKIP
     """
     smallest, holes, tolerance = _size(min_area), _size(fill_holes), _size(simplify)
     raster = _opened(labels)
@@ -150,7 +150,7 @@ def _mean_confidence(
         return np.full(count, np.nan)
     total, known = np.zeros(count), np.zeros(count)
     top, left = (window.row, window.col) if window else (0, 0)
-    with rasterio.open(path) as source:
+    with reading(str(path)), opened(str(path)) as source:
         if source.shape != tuple(raster.grid.shape):
             raise SceneError(
                 f"{path} has {source.height} x {source.width} pixels, not {raster.grid.shape[0]} x "

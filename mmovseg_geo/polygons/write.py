@@ -49,13 +49,8 @@ def write_polygons(
         OutputError: unknown suffix, existing file without `overwrite`, or a place that cannot be written.
     """
     path = Path(path)
-    writer = WRITERS.get(path.suffix.lower())
-    if writer is None:
-        raise OutputError(f"{path}: unknown suffix {path.suffix!r}. Polygons are written as {', '.join(WRITERS)}.")
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path} exists already. Choose another name, or allow replacing it with overwrite=True.")
-    if not path.parent.is_dir():
-        raise OutputError(f"Cannot write {path}: {path.parent} is not a folder. Make it first, or choose another.")
+    require_writable(path, overwrite=overwrite)
+    writer = WRITERS[path.suffix.lower()]
     words = vocabulary or polygons.attrs.get("vocabulary") or _vocabulary_of(polygons)
     frame = polygons.copy(deep=False)
     # Notes of the run (paths) stay out of the file.
@@ -70,6 +65,20 @@ def write_polygons(
         for left in (beside, beside.with_name(f"{beside.name}-journal")):
             left.unlink(missing_ok=True)
     return path
+
+
+def require_writable(path: Path, *, overwrite: bool) -> None:
+    """Check before any work that polygons can be written to a file.
+
+    Raises:
+        OutputError: unknown suffix, existing file without `overwrite`, or no such folder.
+    """
+    if path.suffix.lower() not in WRITERS:
+        raise OutputError(f"{path}: unknown suffix {path.suffix!r}. Polygons are written as {', '.join(WRITERS)}.")
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path} exists already. Choose another name, or allow replacing it with --overwrite.")
+    if not path.parent.is_dir():
+        raise OutputError(f"Cannot write {path}: {path.parent} is not a folder. Make it first, or choose another.")
 
 
 def _vocabulary_of(polygons: geopandas.GeoDataFrame) -> Vocabulary:

@@ -176,6 +176,11 @@ def test_confidence_of_another_size_is_refused(tmp_path):
         polygonize(map_of([[1], [1]]), confidence=path)
 
 
+def test_a_missing_confidence_is_named(tmp_path):
+    with pytest.raises(SceneError, match=r"absent\.tif: cannot be read"):
+        polygonize(map_of([[1]]), confidence=tmp_path / "absent.tif")
+
+
 def test_a_window_gives_the_polygons_of_its_pixels(tmp_path):
     labels = np.arange(1, 4).repeat(4).reshape(3, 4)
     path = write_confidence(tmp_path / "c.tif", [[0, 0, 0, 0], [0, 0, 40, 60], [0, 0, 0, 0]])
