@@ -95,6 +95,10 @@ def map_opened(
 ) -> MapResult:
     """Map a scene that is open already; `outputs` as from `planned_outputs`, `timings` what took how long so far."""
     timings = {} if timings is None else timings
+    for line in summary(scene.describe()):
+        logger.info(line)
+    for line in (*config.notes, *scene.warnings):
+        logger.warning(line)
     window = scene_window(scene, config)
     with _staged(outputs) as staged:
         with _timed(timings, "segment"):
@@ -219,9 +223,9 @@ def _one_tile(scene: Scene, segmenter: Segmenter, window: Window) -> None:
     segmenter(Batch.stack([scene.read(window)]))
 
 
-def opened(optical: str | Path, sar: str | Path | None, config: SegmentConfig) -> Scene:
-    """The scene as the settings say to read it; what was understood of it goes to the log."""
-    scene = open_scene(
+def opened(optical: str | Path | None, sar: str | Path | None, config: SegmentConfig) -> Scene:
+    """The scene as the settings say to read it."""
+    return open_scene(
         optical,
         sar,
         bands=config.bands,
@@ -233,9 +237,6 @@ def opened(optical: str | Path, sar: str | Path | None, config: SegmentConfig) -
         pixel_grid=config.pixel_grid,
         shift=config.shift,
     )
-    for line in summary(scene.describe()):
-        logger.info(line)
-    return scene
 
 
 def _segmented(

@@ -1,6 +1,62 @@
+"""`mmovseg info`: what mmovseg believes about input files, and why."""
+
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
 import typer
+
+from mmovseg_cli.command import command
+from mmovseg_cli.options import SETTINGS, settings_of
+from mmovseg_cli.talk import Talk
+
+if TYPE_CHECKING:
+    from mmovseg_geo.config import SegmentConfig
+
+OPTIONS = {
+    name: SETTINGS[name]
+    for name in ("bands", "sar_bands", "nodata", "optical_scale", "sar_scale", "gcps", "pixel_grid", "coregister")
+}
+
+
+def info(
+    talk: Talk,
+    files: Annotated[
+        list[str], typer.Argument(metavar="OPTICAL [SAR]", help="An optical and a radar image, or one of them.")
+    ],
+    **settings: Any,
+) -> None:
+    """Say what mmovseg believes about images: bands, values, no-data, scaling, overlap.
+
+    mmovseg info scene_rgb.tif scene_sar.tif
+    """
+    if len(files) > 2:
+        raise typer.BadParameter(f"{len(files)} files were given; name an optical image, a radar image, or both.")
+    config = settings_of(settings)
+    from mmovseg_geo.summary import details
+
+    description = _described(files, config)
+    for text in description["warnings"]:
+        talk.warn(text)
+    talk.result(details(description), {"command": "info", **description})
+
+
+def _described(files: list[str], config: SegmentConfig) -> dict[str, Any]:
+    from mmovseg_geo.errors import MissingBand
+    from mmovseg_geo.maps import opened
+
+    optical, sar = files[0], files[1] if len(files) > 1 else None
+    try:
+        with opened(optical, sar, config) as scene:
+            return scene.describe()
+    except MissingBand:
+        if sar is not None or config.bands is not None:
+            raise
+        # A single file with one or two bands is a radar image, if it is an image of use at all.
+        with opened(None, optical, config) as scene:
+            return scene.describe()
 
 
 def add_to(app: typer.Typer) -> None:
-    return
+    """Add the command to the app."""
+    command(app, options=OPTIONS)(info)

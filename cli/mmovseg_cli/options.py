@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, get_args
 
 import typer
 
 from mmovseg_geo.config import Gcps, Precision, SegmentConfig
-from mmovseg_geo.tiles import Blend
+from mmovseg_geo.tiles import Blend, OpticalScale, SarScale
 
 DEFAULTS = SegmentConfig()
 
@@ -16,6 +16,10 @@ DEFAULTS = SegmentConfig()
 def _option(panel: str, *names: str, text: str, default: object = False, metavar: str | None = None) -> Any:
     shown: bool | str = False if default is False else f"{default}"
     return typer.Option(*names, help=text, rich_help_panel=panel, show_default=shown, metavar=metavar)
+
+
+def _either(words: Any) -> str:
+    return f"{', '.join(word for word in get_args(words) if word != 'auto')}, or MIN,MAX"
 
 
 WORDS, INPUTS, AREA, TILES, OUTPUTS = "Words", "Reading the inputs", "Area", "Tiles and compute", "Outputs"
@@ -51,7 +55,7 @@ SETTINGS: dict[str, Any] = {
         _option(
             WORDS,
             "--background/--no-background",
-            default="no-background",
+            default=False,
             text="Leave unclear pixels to a class background, id 0.",
         ),
     ],
@@ -108,9 +112,9 @@ SETTINGS: dict[str, Any] = {
         _option(
             INPUTS,
             "--optical-scale",
-            metavar="auto|8bit|reflectance|reflectance-10000|reflectance-10000-offset|stretch|MIN,MAX",
+            metavar="SCALE",
             default=DEFAULTS.optical_scale,
-            text="What optical values mean.",
+            text=f"What optical values mean: {_either(OpticalScale)}.",
         ),
     ],
     "sar_scale": Annotated[
@@ -118,9 +122,9 @@ SETTINGS: dict[str, Any] = {
         _option(
             INPUTS,
             "--sar-scale",
-            metavar="auto|db|power|amplitude|8bit|MIN,MAX",
+            metavar="SCALE",
             default=DEFAULTS.sar_scale,
-            text="What SAR values mean.",
+            text=f"What SAR values mean: {_either(SarScale)}.",
         ),
     ],
     "gcps": Annotated[
@@ -131,7 +135,7 @@ SETTINGS: dict[str, Any] = {
         _option(
             INPUTS,
             "--pixel-grid/--no-pixel-grid",
-            default="no-pixel-grid",
+            default=False,
             text="Images without a CRS lie on one pixel grid.",
         ),
     ],
@@ -186,21 +190,17 @@ SETTINGS: dict[str, Any] = {
         Precision | None,
         _option(TILES, "--precision", default=DEFAULTS.precision, text="Numbers the model computes with."),
     ],
-    "polygons": Annotated[
-        Flag, _option(OUTPUTS, "--polygons/--no-polygons", default="polygons", text="Write a GeoPackage of polygons.")
-    ],
+    "polygons": Annotated[Flag, _option(OUTPUTS, "--polygons/--no-polygons", text="Write a GeoPackage of polygons.")],
     "confidence": Annotated[
         Flag,
         _option(
             OUTPUTS,
             "--confidence/--no-confidence",
-            default="confidence",
+            default=False,
             text="Write a raster of confidence, 0 to 100.",
         ),
     ],
-    "preview": Annotated[
-        Flag, _option(OUTPUTS, "--preview/--no-preview", default="preview", text="Write a picture of inputs and map.")
-    ],
+    "preview": Annotated[Flag, _option(OUTPUTS, "--preview/--no-preview", text="Write a picture of inputs and map.")],
     "min_area": Annotated[
         Text,
         _option(
@@ -222,9 +222,7 @@ SETTINGS: dict[str, Any] = {
         list[str] | None,
         _option(OUTPUTS, "--lco", metavar="KEY=VALUE", text="GDAL layer option of the polygons; repeat."),
     ],
-    "overwrite": Annotated[
-        Flag, _option(OUTPUTS, "--overwrite/--no-overwrite", default="no-overwrite", text="Replace outputs that exist.")
-    ],
+    "overwrite": Annotated[Flag, _option(OUTPUTS, "--overwrite/--no-overwrite", text="Replace outputs that exist.")],
 }
 """Option by the name of the `SegmentConfig` field it sets (`config_file` aside)."""
 
@@ -234,6 +232,6 @@ def settings_of(given: dict[str, Any]) -> SegmentConfig:
     from mmovseg_geo.config import load_config
 
     given = dict(given)
-    path = given.pop("config_file")
+    path = given.pop("config_file", None)
     # A repeated option that was not given arrives as an empty list.
     return load_config(path, SegmentConfig, {name: None if value == [] else value for name, value in given.items()})

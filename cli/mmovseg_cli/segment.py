@@ -16,7 +16,7 @@ def segment(
     talk: Talk,
     optical: Annotated[str, typer.Argument(metavar="OPTICAL", help="Optical image; its grid is the map's.")],
     sar: Annotated[
-        str | None, typer.Argument(metavar="[SAR]", help="Radar image of the same place, or vv.tif,vh.tif.")
+        str | None, typer.Argument(metavar="SAR", help="Radar image of the same place, or vv.tif,vh.tif.")
     ] = None,
     out: Annotated[
         Path | None,
@@ -32,8 +32,6 @@ def segment(
     mmovseg segment scene_rgb.tif scene_sar.tif --classes "water,building"
     """
     config = settings_of(settings)
-    for text in config.notes:
-        talk.note(text)
     from mmovseg_geo.maps import map_scene, plan_scene
 
     if dry_run:

@@ -52,6 +52,10 @@ class Talk:
         """Say why the command failed."""
         _say(f"✗ {text}")
 
+    def line(self, text: str) -> None:
+        """Print one line of the result while others are still to come."""
+        print(text, flush=True)
+
     def result(self, lines: list[str], data: Mapping[str, Any]) -> None:
         """Print the result: lines, or with `--json` one object."""
         if self.as_json:
@@ -82,6 +86,8 @@ class Talk:
             task = bar.add_task(title, total=None, rate="")
 
             def tell(done: int, total: int) -> None:
+                if done < bar.tasks[0].completed:
+                    bar.reset(task)
                 speed = bar.tasks[0].speed
                 bar.update(task, completed=done, total=total, rate=f"{speed:.1f}/s" if speed else "")
 

@@ -1,0 +1,195 @@
+"""Which scenes: a CSV table of optical and SAR files, or two folders whose files are paired by name."""
+
+from __future__ import annotations
+
+import csv
+import glob
+import io
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from mmovseg_geo.errors import ConfigError
+
+SUFFIXES = frozenset({".tif", ".tiff", ".vrt", ".jp2", ".png", ".jpg", ".jpeg", ".img"})
+"""Files of a folder that are taken for images."""
+
+SENSOR_WORDS = frozenset(
+    ("rgb", "optical", "opt", "visible", "sar", "radar", "s1", "s2", "sentinel1", "sentinel2")
+    + ("vv", "vh", "hh", "hv", "vvvh", "grd", "rtc", "l1c", "l2a", "db")
+)
+"""Parts of a file name that tell the sensor, not the place."""
+
+SHOWN = 10
+
+
+@dataclass(frozen=True)
+class ScenePair:
+    """One line of a batch: an optical file, its SAR file (or none), and the name of its output folder."""
+
+    optical: str
+    sar: str | None
+    folder: str
+
+
+def read_manifest(path: Path) -> list[ScenePair]:
+    """The scenes of a CSV with the columns `optical`, `sar` and perhaps `out`; its paths are relative to it.
+
+    Raises:
+        ConfigError: the table cannot be read, lacks a column, names a file that is not there, or a scene twice.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigError(f"Cannot read the manifest {path}: {reason}.") from error
+    header = text.partition("\n")[0]
+    rows = csv.DictReader(io.StringIO(text), delimiter=";" if ";" in header and "," not in header else ",")
+    columns = [name.strip().lower() for name in rows.fieldnames or ()]
+    missing = [name for name in ("optical", "sar") if name not in columns]
+    if missing:
+        found = ", ".join(columns) or "nothing"
+        raise ConfigError(f"{path} has no column {' and no '.join(missing)}; its first line holds: {found}.")
+    rows.fieldnames = columns
+    pairs, outs = [], []
+    for row in rows:
+        cells = {key: (value or "").strip() for key, value in row.items() if key is not None and isinstance(value, str)}
+        if not any(cells.values()):
+            continue
+        if None in row or not cells.get("optical"):
+            what = "more cells than columns (quote paths with commas)" if None in row else "no optical file"
+            raise ConfigError(f"{path}, line {rows.line_num}: {what}.")
+        pairs.append((_beside(cells["optical"], path.parent), _beside(cells.get("sar", ""), path.parent) or None))
+        outs.append(cells.get("out", ""))
+    return _checked(pairs, outs, str(path))
+
+
+def pair_files(opticals: str, sars: str | None) -> list[ScenePair]:
+    """The scenes of two folders or globs, paired by name; with `sars` None every optical file is a scene.
+
+    Files belong together whose names are equal, or equal without words such as rgb, sar, s1 and s2, or so together
+    with the name of their folder.
+
+    Raises:
+        ConfigError: nothing is found, or files that have no or more than one partner.
+    """
+    left = _listed(opticals)
+    if sars is None:
+        return _checked([(str(path), None) for path in left], [], opticals)
+    right = _listed(sars)
+    both = set(left) & set(right)
+    left, right = [path for path in left if path not in both], [path for path in right if path not in both]
+    if both:
+        raise ConfigError(f"{opticals} and {sars} both hold {_some(map(str, sorted(both)))}. Give each its own folder.")
+    for key in (_stem, _place, _place_in_folder):
+        pairs = _paired(left, right, key)
+        if pairs:
+            return _checked([(str(one), str(other)) for one, other in pairs], [], f"{opticals} and {sars}")
+    raise ConfigError(_why_not(left, right))
+
+
+def _stem(path: Path) -> str:
+    return path.stem.casefold()
+
+
+def _place(path: Path) -> str:
+    """The stem without the words for a sensor."""
+    return "_".join(word for word in re.split(r"[-_. ]+", _stem(path)) if word and word not in SENSOR_WORDS)
+
+
+def _place_in_folder(path: Path) -> str:
+    return f"{_place(path.resolve().parent)}/{_place(path)}"
+
+
+def _paired(left: list[Path], right: list[Path], key: Callable[[Path], str]) -> list[tuple[Path, Path]]:
+    """Pairs of equal key, or none unless every file has exactly one partner."""
+    ours, theirs = {key(path): path for path in left}, {key(path): path for path in right}
+    if len(ours) != len(left) or len(theirs) != len(right) or ours.keys() != theirs.keys() or "" in ours:
+        return []
+    return [(path, theirs[name]) for name, path in ours.items()]
+
+
+def _why_not(left: list[Path], right: list[Path]) -> str:
+    groups: dict[str, tuple[list[Path], list[Path]]] = defaultdict(lambda: ([], []))
+    for side, files in enumerate((left, right)):
+        for path in files:
+            groups[_place(path)][side].append(path)
+    alone = [str(path) for ours, theirs in groups.values() if not ours or not theirs for path in (*ours, *theirs)]
+    unclear = [
+        str(path) for ours, theirs in groups.values() if len(ours) > 1 or len(theirs) > 1 for path in ours + theirs
+    ]
+    reasons = [f"no partner for {_some(alone)}"] if alone else []
+    reasons += [f"more than one partner for {_some(unclear)}"] if unclear else []
+    return (
+        f"Cannot pair the files by name: {'; '.join(reasons)}. Rename them, or list the pairs in a CSV (optical,sar)."
+    )
+
+
+def _listed(place: str) -> list[Path]:
+    folder = Path(place)
+    if folder.is_dir():
+        found = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
+    else:
+        found = [path for path in map(Path, glob.glob(place, recursive=True)) if path.is_file()]
+    if not found:
+        kind = "a folder without images" if folder.is_dir() else "no folder, and no file matches it"
+        raise ConfigError(
+            f"{place} is {kind}. Give a CSV, a folder of images, or a quoted pattern: 'scenes/*_rgb.tif'."
+        )
+    return sorted(found)
+
+
+def _beside(text: str, folder: Path) -> str:
+    """Paths (two may be parted by a comma) relative to a folder; addresses stay as they are."""
+    parts = [part.strip() for part in text.split(",")] if text else []
+    return ",".join(part if _remote(part) else str(folder / part) for part in parts)
+
+
+def _remote(text: str) -> bool:
+    return "://" in text or text.startswith("/vsi")
+
+
+def _checked(pairs: Sequence[tuple[str, str | None]], outs: Sequence[str], origin: str) -> list[ScenePair]:
+    if not pairs:
+        raise ConfigError(f"{origin} lists no scenes.")
+    files = [part for optical, sar in pairs for part in (optical, *(sar.split(",") if sar else ()))]
+    absent = [path for path in dict.fromkeys(files) if not _remote(path) and not Path(path).is_file()]
+    if absent:
+        raise ConfigError(f"{origin} names {_count(absent, 'file')} that cannot be found: {_some(absent)}.")
+    same = [optical for optical, sar in pairs if optical == sar]
+    if same:
+        raise ConfigError(f"{origin} gives {same[0]} as the optical and the SAR file of one scene.")
+    twice = [optical for (optical, _), count in Counter(pairs).items() if count > 1]
+    if twice:
+        raise ConfigError(f"{origin} lists a scene twice: {_some(twice)}.")
+    folders = _folders([optical for optical, _ in pairs], outs or [""] * len(pairs), origin)
+    return [ScenePair(optical, sar, folder) for (optical, sar), folder in zip(pairs, folders, strict=True)]
+
+
+def _folders(opticals: Sequence[str], outs: Sequence[str], origin: str) -> list[str]:
+    """A folder for each scene: its stem; equal stems take the name of the file's folder in front."""
+    stems = [PurePosixPath(optical.replace("\\", "/").partition("?")[0]).stem for optical in opticals]
+    often = Counter(stem.casefold() for stem in stems)
+    names = []
+    for optical, stem, out in zip(opticals, stems, outs, strict=True):
+        parent = PurePosixPath(optical).parent.name if _remote(optical) else Path(optical).resolve().parent.name
+        names.append(out or (f"{parent}_{stem}" if often[stem.casefold()] > 1 else stem))
+    equal = [name for name, count in Counter(name.casefold() for name in names).items() if count > 1]
+    if equal:
+        who = [optical for optical, name in zip(opticals, names, strict=True) if name.casefold() in equal]
+        raise ConfigError(
+            f"{origin}: {_some(who)} would share the output folder {equal[0]}. Name folders in a column `out` of a CSV."
+        )
+    return names
+
+
+def _some(items: Iterable[str]) -> str:
+    items = list(items)
+    more = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
+    return ", ".join(items[:SHOWN]) + more
+
+
+def _count(items: Sequence[str], noun: str) -> str:
+    return f"{len(items)} {noun}{'' if len(items) == 1 else 's'}"
