@@ -21,6 +21,10 @@ from mmovseg_geo.rasters.placement import AffineLocator, Placement, place
 if TYPE_CHECKING:
     from mmovseg_geo.rasters.facts import Facts
 
+SAMPLED = 128
+"""Points along each side of a scene that are looked up to find how much of it another file covers."""
+DOUBTFUL = 0.03
+"""Difference between the sampled and the exact share of overlap that speaks against the exact one."""
 NOTHING = 1e-6
 """A change of CRS that moves no corner by more than this many pixels is none."""
 
@@ -82,18 +86,24 @@ def place_on(
 
 def overlap_share(placement: Placement, shape: tuple[int, int], source_shape: tuple[int, int]) -> float:
     """Share of the scene's area, 0..1, that lies within the source's extent."""
-    rows, cols = _outline(shape)
-    at_rows, at_cols = placement.exact(rows, cols)
     height, width = source_shape
-    if np.isfinite(at_rows).all() and np.isfinite(at_cols).all():
-        outline = shapely.make_valid(shapely.Polygon(np.stack([at_cols, at_rows], axis=1)))
-        if outline.area > 0:
-            return float(shapely.intersection(outline, shapely.box(0, 0, width, height)).area / outline.area)
-    grid = np.meshgrid(np.linspace(0, shape[0], 129), np.linspace(0, shape[1], 129), indexing="ij")
-    at_rows, at_cols = placement.exact(*grid)
-    with np.errstate(invalid="ignore"):
-        within = (at_rows >= 0) & (at_rows <= height) & (at_cols >= 0) & (at_cols <= width)
-    return float(within.mean())
+    at_rows, at_cols = placement.exact(*np.meshgrid(*(_sampled(side) for side in shape), indexing="ij"))
+    within = (at_rows >= 0) & (at_rows <= height) & (at_cols >= 0) & (at_cols <= width)
+    sampled = float(within.mean())
+    at_rows, at_cols = placement.exact(*_outline(shape))
+    if not (np.isfinite(at_rows).all() and np.isfinite(at_cols).all()):
+        return sampled
+    outline = shapely.make_valid(shapely.Polygon(np.stack([at_cols, at_rows], axis=1)))
+    if outline.area == 0.0:
+        return sampled
+    exact = float(shapely.intersection(outline, shapely.box(0, 0, width, height)).area / outline.area)
+    if abs(exact - sampled) > DOUBTFUL:  # an outline around a pole or over the edge of the world has no inside
+        return sampled
+    return 1.0 if exact > 1.0 - 1e-9 else exact
+
+
+def _sampled(side: int) -> Any:
+    return (np.arange(SAMPLED) + 0.5) * side / SAMPLED
 
 
 def require_overlap(share: float, grid: GeoBox, reference: Facts, other: Facts) -> None:

@@ -55,6 +55,12 @@ class Layer:
         """Whether its pixels are not those of the scene's grid."""
         return self.placement.offset is None
 
+    @property
+    def masked(self) -> bool:
+        """Whether the file itself says which pixels hold no data."""
+        facts = self.source.facts
+        return bool(self.source.nodata) or facts.alpha is not None or facts.has_mask
+
     def read(self, window: Window) -> Pixels:
         """Values (N, H, W) 0..255 and validity (H, W) of a window of the scene's grid."""
         offset = self.placement.offset

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from affine import Affine
 
-from mmovseg_geo.errors import SceneError
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -18,8 +16,8 @@ if TYPE_CHECKING:
 
     Coordinates = NDArray[np.float64]
 
-STEPS = (64, 32, 16, 8, 4, 2, 1)
-"""Sides of the lattice cells, in scene pixels, that are tried from coarse to fine."""
+STEPS = (64, 32, 16, 8, 4, 2)
+"""Sides of the lattice cells, in scene pixels, that are tried from coarse to fine; 0 is no lattice."""
 TOLERANCE = 0.01
 """Source pixels by which interpolation on the lattice may differ from the exact position."""
 ALIGNED = 1e-4
@@ -50,7 +48,7 @@ class Placement:
     Attributes:
         affine: the whole way as one transform (col, row) to (col, row), where there is one.
         offset: whole rows and columns to add, where both grids coincide and nothing is resampled.
-        step: side of the lattice cells in scene pixels, where positions are interpolated.
+        step: side of the lattice cells in scene pixels, where positions are interpolated; 0 where they are not.
         scale: source pixels per scene pixel, along source rows and columns, at the scene's center.
     """
 
@@ -75,8 +73,8 @@ class Placement:
         """Source rows and cols (H, W) of a window's pixel centers; equal for a pixel in every window."""
         rows = np.arange(window.row, window.row + window.height, dtype=np.float64)[:, None] + 0.5
         cols = np.arange(window.col, window.col + window.width, dtype=np.float64)[None, :] + 0.5
-        if self.affine is not None:
-            source_rows, source_cols = self.exact(rows, cols)
+        if self.step == 0:
+            source_rows, source_cols = self.exact(*np.broadcast_arrays(rows, cols))
             return np.broadcast_to(source_rows, window.shape), np.broadcast_to(source_cols, window.shape)
         first_row, row_cell, row_part = self._cells(rows[:, 0])
         first_col, col_cell, col_part = self._cells(cols[0])
@@ -110,16 +108,13 @@ def place(
         transformer: pyproj's, from the scene's CRS to the source's (always x, y); None where they are the same.
         around: longitude in the middle of a source in degrees; positions are taken on its side of the antimeridian.
         shift: rows and cols of scene pixels by which the source's content must move (down and right positive).
-
-    Raises:
-        SceneError: no pixel of the scene can be found in the source's CRS.
     """
     affine = offset = None
     if transformer is None and isinstance(locator, AffineLocator):
         affine = locator.inverse @ grid @ Affine.translation(-shift[1], -shift[0])
         offset = _whole_offset(affine, shape)
-    draft = Placement(grid, transformer, locator, around, shift, affine, offset, 1, (1.0, 1.0))
-    step = 1 if affine is not None else _coarsest(draft, shape)
+    draft = Placement(grid, transformer, locator, around, shift, affine, offset, 0, (1.0, 1.0))
+    step = 0 if affine is not None else _coarsest(draft, shape)
     return Placement(grid, transformer, locator, around, shift, affine, offset, step, _scale(draft, shape))
 
 
@@ -130,10 +125,10 @@ def _through(placement: Placement, rows: Coordinates, cols: Coordinates) -> tupl
     if placement.transformer is not None:
         shape = np.shape(x)
         x, y = placement.transformer.transform(np.ravel(x), np.ravel(y))
-        x, y = np.reshape(x, shape), np.reshape(y, shape)
+        found = np.isfinite(x) & np.isfinite(y)
+        x, y = np.where(found, x, np.nan).reshape(shape), np.where(found, y, np.nan).reshape(shape)
     if placement.around is not None:
-        turns = np.round((x - placement.around) / 360.0)
-        x = x - 360.0 * np.where(np.isfinite(turns), turns, 0.0)
+        x = x - 360.0 * np.round((x - placement.around) / 360.0)
     return placement.locator(x, y)
 
 
@@ -162,11 +157,10 @@ def _coarsest(placement: Placement, shape: tuple[int, int]) -> int:
             middle = sum(corner[axis] for corner in corners[:4]) / 4.0
             errors.append(np.abs(middle - corners[4][axis]))
         error = np.maximum(*errors)
-        if not np.isfinite(error).any():
-            raise SceneError("No pixel of the scene has a place in the other file's coordinate system.")
-        if float(np.nanmax(np.where(np.isfinite(error), error, np.nan))) <= TOLERANCE:
+        known = error[np.isfinite(error)]
+        if known.size and float(known.max()) <= TOLERANCE:
             return step
-    return STEPS[-1]
+    return 0
 
 
 def _sampled_nodes(length: int, step: int) -> Coordinates:

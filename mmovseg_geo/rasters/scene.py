@@ -293,7 +293,7 @@ def _warnings(scene: Scene) -> list[str]:
                 f"{facts.name} is placed by a spline through {len(facts.gcps)} control points; a point left out is "
                 f"missed by {missed:.2f} of its pixels."
             )
-    if scene.optical and scene.optical.found.black_share > MUCH_BLACK:
+    if scene.optical and not scene.optical.masked and scene.optical.found.black_share > MUCH_BLACK:
         found.append(
             f"{scene.optical.found.black_share:.0%} of {scene.optical.source.facts.name} is pure black; "
             "if that is no data, say --nodata 0."

@@ -302,3 +302,31 @@ def test_much_black_in_a_picture_is_worth_a_warning(raster, rgb):
 )
 def test_a_scene_is_named_by_its_file(path, name):
     assert scene_name(path) == name
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize(
+    ("crs", "transform", "share"),
+    [
+        ("EPSG:32632", Affine(2000, 0, 100000, 0, -2000, 5.4e6), 0.0011),
+        ("EPSG:32660", Affine(2000, 0, 500000, 0, -2000, 5.4e6), 0.0011),
+        ("EPSG:3413", Affine(20000, 0, -4e6, 0, -20000, 4e6), 0.22),
+    ],
+    ids=["a zone", "over the antimeridian", "around the pole"],
+)
+def test_a_world_map_finds_a_sar_image_somewhere_in_it(raster, crs, transform, share):
+    random = np.random.default_rng(0)
+    world = random.integers(1, 255, (3, 360, 720)).astype(np.uint8)
+    optical = raster("world.tif", world, crs="EPSG:4326", transform=Affine(0.5, 0, -180, 0, -0.5, 90))
+    sar = raster("sar.tif", random.normal(-12, 3, (2, 400, 400)).astype(np.float32), crs=crs, transform=transform)
+    scene = open_scene(optical, sar)
+    tile = scene.read(Window(0, 0, 360, 720))
+    assert tile.sar_valid.mean() == pytest.approx(share, rel=0.1)
+    assert scene.overlap == pytest.approx(share, abs=0.01)
+    assert scene.overlap > 0
+
+
+def test_longitudes_beyond_180_degrees_are_the_same_place(raster, rgb, decibels):
+    optical = raster("a.tif", rgb, crs="EPSG:4326", transform=Affine(0.01, 0, 179.5, 0, -0.01, 10))
+    sar = raster("b.tif", decibels, crs="EPSG:4326", transform=Affine(0.01, 0, -180.5, 0, -0.01, 10))
+    assert open_scene(optical, sar).overlap == 1.0
