@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Form = Literal["db", "power", "amplitude", "8bit"]
 FORMS: dict[str, Form] = {"db": "db", "power": "power", "amplitude": "amplitude", "8bit": "8bit"}
 DECIBEL = re.compile(r"(?<![a-z])(db|decibels?)(?![a-z])", re.IGNORECASE)
+AMPLITUDE = re.compile(r"amplitude|(?<![a-z])amp(?![a-z])", re.IGNORECASE)
 BRIGHTEST_POWER = 10.0
 """99 % of calibrated power stays below this; digital numbers start higher."""
 
@@ -67,9 +68,11 @@ def _kind(facts: Facts, band: int, sample: Values) -> tuple[Form, str, float]:
             return "db", f"negative values about {middle:.0f}, taken for decibels x 100", 0.01
         said = "named so and " if any(DECIBEL.search(text.replace("_", " ")) for text in facts.descriptions) else ""
         return "db", f"{said}mostly negative values ({low:.1f} .. {high:.1f})", 1.0
+    if any(DECIBEL.search(text.replace("_", " ")) for text in facts.descriptions):
+        return "db", "named so", 1.0
+    if any(AMPLITUDE.search(text) for text in facts.descriptions):
+        return "amplitude", "named so", 1.0
     if "float" in dtype and high <= BRIGHTEST_POWER:
-        if any(DECIBEL.search(text.replace("_", " ")) for text in facts.descriptions):
-            return "db", "named so", 1.0
         return "power", f"positive float values, 99 % below {high:.3g}", 1.0
     return "amplitude", f"positive {dtype} numbers, median {middle:.4g}, uncalibrated", 1.0
 

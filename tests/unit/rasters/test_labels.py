@@ -94,6 +94,12 @@ def test_the_vocabulary_is_read_back_from_the_tags(tmp_path, ids):
     }  # fmt: skip
 
 
+def test_words_of_any_language_survive(tmp_path):
+    words = Vocabulary.of(["Wald & Wiese <dicht>", "森林|x", 'the "old" town, left', "Ö́l"])
+    path = write(tmp_path / "ä ö.tif", np.ones((20, 30), np.uint8), grid=GRID[:20, :30], words=words).path
+    assert LabelRaster.open(path).vocabulary == words
+
+
 def test_equal_runs_write_equal_bytes(tmp_path, ids):
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()

@@ -169,3 +169,11 @@ def test_statistics_leave_out_no_data(raster, reflectance):
     clean = scaling_of(raster("a.tif", pixels[:, 32:], **options))
     pixels[:, :32] = 65535
     assert scaling_of(raster("b.tif", pixels, **options)).high == clean.high
+
+
+@pytest.mark.parametrize(
+    ("name", "form"), [("VV_amplitude", "amplitude"), ("sigma0_VV_dB", "db"), ("sigma0_VV", "power")]
+)
+def test_what_a_band_is_called_decides_between_small_positive_values(raster, decibels, name, form):
+    path = raster("a.tif", np.power(10, decibels[:1] / 20), descriptions=(name,))
+    assert scaling_of(sar=path).name == form

@@ -9,7 +9,7 @@ import pytest
 from mmovseg_geo.errors import SceneError
 from mmovseg_geo.grid import Window
 from mmovseg_geo.rasters.scene import open_scene
-from mmovseg_geo.rasters.source import Source, probe
+from mmovseg_geo.rasters.source import CACHE_BYTES, Source, environment, probe
 
 WHOLE = Window(0, 0, 64, 64)
 
@@ -171,3 +171,48 @@ def test_a_transform_without_area_is_refused(raster, rgb):
 
     with pytest.raises(SceneError, match="line or point"):
         open_scene(raster("a.tif", rgb, transform=Affine(10, 0, 0, 0, 0, 0)))
+
+
+def test_files_inside_a_zip_are_read(raster, rgb, tmp_path):
+    import zipfile
+
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(raster("a.tif", rgb), "in/a.tif")
+    scene = open_scene(f"/vsizip/{tmp_path}/a.zip/in/a.tif")
+    assert scene.name == "a"
+    assert np.array_equal(scene.read(WHOLE).optical, rgb)
+
+
+def test_a_file_missing_inside_a_zip_is_named(raster, rgb, tmp_path):
+    import zipfile
+
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(raster("a.tif", rgb), "in/a.tif")
+    with pytest.raises(SceneError, match=r"b\.tif: cannot be read"):
+        open_scene(f"/vsizip/{tmp_path}/a.zip/in/b.tif")
+
+
+def test_gdal_settings_of_the_user_are_kept(monkeypatch):
+    import rasterio
+
+    monkeypatch.delenv("GDAL_CACHEMAX", raising=False)
+    with environment("/vsicurl/x"):
+        ours = rasterio.env.getenv()
+        assert ours["GDAL_CACHEMAX"] == CACHE_BYTES
+        assert ours["GDAL_DISABLE_READDIR_ON_OPEN"] == "EMPTY_DIR"
+    monkeypatch.setenv("GDAL_CACHEMAX", "64")
+    with environment("a.tif"):
+        assert not {"GDAL_CACHEMAX", "GDAL_DISABLE_READDIR_ON_OPEN"} & set(rasterio.env.getenv())
+    monkeypatch.delenv("GDAL_CACHEMAX")
+    with rasterio.Env(GDAL_CACHEMAX=99 * 2**20), environment("a.tif"):
+        assert rasterio.env.getenv()["GDAL_CACHEMAX"] == 99 * 2**20
+
+
+def test_a_virtual_raster_without_its_file_is_named(tmp_path, raster, rgb):
+    from rasterio.shutil import copy
+
+    path = raster("inner.tif", rgb)
+    copy(path, tmp_path / "outer.vrt", driver="VRT")
+    path.unlink()
+    with pytest.raises(SceneError, match=r"outer\.vrt: cannot be read"):
+        open_scene(tmp_path / "outer.vrt")
