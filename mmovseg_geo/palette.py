@@ -31,24 +31,29 @@ EXPECTED = {
 _COLOR_BY_WORD = {word: color for color, words in EXPECTED.items() for word in words.split()}
 
 _GOLDEN_ANGLE = 0.381966
+_FEW = 300
+"""So many colors keep to pleasant lightness and saturation; more of them need all there is."""
 
 
-def color_of(words: tuple[str, ...], taken: Collection[str]) -> str:
-    """A color `#rrggbb` that is not `taken`: the expected one for the words, else one far from the others."""
+def expected_color(words: tuple[str, ...], taken: Collection[str]) -> str:
+    """The color `#rrggbb` that a map reader expects of the words, unless it is `taken` or there is none: then empty."""
     for word in words:
         parts = re.findall(r"[^\W\d_]+", word.lower())
         # The last noun names the thing: a "forest road" is a road.
         for part in reversed(parts):
             if _COLOR_BY_WORD.get(part, "") not in ("", *taken):
                 return _COLOR_BY_WORD[part]
-    return next(color for color in _wheel() if color not in taken)
+    return ""
 
 
-def _wheel() -> Iterator[str]:
+def color_wheel() -> Iterator[str]:
     """Colors without end, each far in hue from the ones before."""
     for step in count(1):
         hue = (0.08 + step * _GOLDEN_ANGLE) % 1
-        lightness, saturation = (0.52, 0.66, 0.42)[step % 3], 0.35 + 0.3 * (step % 2)
+        if step <= _FEW:
+            lightness, saturation = (0.52, 0.66, 0.42)[step % 3], 0.35 + 0.3 * (step % 2)
+        else:
+            lightness, saturation = 0.3 + 0.5 * (step * 0.7549 % 1), 0.2 + 0.7 * (step * 0.5698 % 1)
         red, green, blue = (round(255 * part) for part in colorsys.hls_to_rgb(hue, lightness, saturation))
         yield f"#{red:02x}{green:02x}{blue:02x}"
 

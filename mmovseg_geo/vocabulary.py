@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mmovseg_geo.errors import VocabularyError
-from mmovseg_geo.palette import BACKGROUND_COLOR, color_of, normalized_color
+from mmovseg_geo.palette import BACKGROUND_COLOR, color_wheel, expected_color, normalized_color
 
 LONGEST_NAME = 100
 LARGEST_ID = 65534
@@ -53,12 +53,15 @@ class Vocabulary:
 
     def __post_init__(self) -> None:
         _check(self.classes)
-        taken = {c.id: normalized_color(c.color, c.name) for c in self.classes if c.color}
+        colors = {c.id: normalized_color(c.color, c.name) for c in self.classes if c.color}
+        taken, wheel = set(colors.values()), color_wheel()
         for entry in self.classes:
-            if entry.id not in taken:
+            if entry.id not in colors:
                 left_over = entry.name.lower() in BACKGROUND_NAMES
-                taken[entry.id] = BACKGROUND_COLOR if left_over else color_of(entry.words, taken.values())
-        object.__setattr__(self, "classes", tuple(replace(c, color=taken[c.id]) for c in self.classes))
+                color = BACKGROUND_COLOR if left_over else expected_color(entry.words, taken)
+                colors[entry.id] = color or next(color for color in wheel if color not in taken)
+                taken.add(colors[entry.id])
+        object.__setattr__(self, "classes", tuple(replace(c, color=colors[c.id]) for c in self.classes))
 
     @classmethod
     def of(cls, classes: str | Sequence[str | Sequence[str]], *, background: bool = False) -> Vocabulary:
