@@ -250,5 +250,5 @@ def nodata_of(facts: Facts, bands: Sequence[int], override: float | str | None) 
             return (float(text),), False
         except ValueError:
             raise SceneError(f"No-data {override!r} is not a number; give a number, nan or none.") from None
-    declared = {facts.nodata[band - 1] for band in bands} - {None}
-    return tuple(sorted(float(value) for value in declared if value is not None)), not declared
+    declared = {str(value): float(value) for band in bands if (value := facts.nodata[band - 1]) is not None}
+    return tuple(declared[text] for text in sorted(declared)), not declared  # by text, for NaN never equals NaN
