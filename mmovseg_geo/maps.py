@@ -147,38 +147,6 @@ def scene_window(scene: Scene, config: SegmentConfig) -> Window | None:
     return None if config.bounds is None else bounds_window(scene.grid, config.bounds, config.bounds_crs)
 
 
-def plan_scene(optical: str | Path, sar: str | Path | None = None, *, config: SegmentConfig) -> dict[str, Any]:
-    """What a run would do: grid, overlap, tiles, memory, disk, rough time. Nothing is written.
-
-    Raises:
-        MmovsegError: what `map_scene` would refuse before work starts.
-    """
-    outputs = planned_outputs(optical, None, config)
-    with opened(optical, sar, config) as scene:
-        window = scene_window(scene, config)
-        segmenter = load_for(scene, config)
-        tiling = config.tiling(segmenter.tiling)
-        height, width = (int(side) for side in scene.grid.shape)
-        wanted = window or Window(0, 0, height, width)
-        windows = [w for w in tiling.windows((height, width)) if w.intersection(wanted)]
-        started = time.perf_counter()
-        _one_tile(scene, segmenter, windows[len(windows) // 2])
-        per_tile = time.perf_counter() - started
-        strip = (2 * segmenter.planes + 1) * tiling.size * wanted.width * 4
-        batch = config.batch_size * tiling.size**2 * 4 * (8 + 2 * segmenter.planes)
-        return {
-            "scene": scene.describe(),
-            "model": segmenter.provenance,
-            "classes": json.loads(segmenter.vocabulary.to_json()),
-            "grid": {"height": wanted.height, "width": wanted.width, "crs": str(scene.grid.crs), "gsd_m": scene.gsd_m},
-            "tiles": {"size": tiling.size, "overlap": tiling.overlap, "blend": tiling.blend, "count": len(windows)},
-            "memory_mb": round((strip + batch) / 1e6, 1),
-            "disk_mb_at_most": round(wanted.height * wanted.width * 2 * 1.4 / 1e6, 1),
-            "rough_time_s": round(per_tile * len(windows), 1),
-            "outputs": [path.name for path in outputs.values()],
-        }
-
-
 def request(scene: Scene, segmenter: Segmenter, config: SegmentConfig) -> dict[str, Any]:
     """What decides the result of a run: inputs, settings, model, software. Equal requests give equal files."""
     settings = {
@@ -215,12 +183,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (tuple, list)):
         return [_plain(item) for item in value]
     return str(value) if isinstance(value, Path) else value
-
-
-def _one_tile(scene: Scene, segmenter: Segmenter, window: Window) -> None:
-    from mmovseg_geo.tiles import Batch
-
-    segmenter(Batch.stack([scene.read(window)]))
 
 
 def opened(optical: str | Path | None, sar: str | Path | None, config: SegmentConfig) -> Scene:

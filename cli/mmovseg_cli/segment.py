@@ -32,16 +32,22 @@ def segment(
     mmovseg segment scene_rgb.tif scene_sar.tif --classes "water,building"
     """
     config = settings_of(settings)
-    from mmovseg_geo.maps import map_scene, plan_scene
-
     if dry_run:
-        plan = plan_scene(optical, sar, config=config)
-        talk.result([f"{key}: {value}" for key, value in plan.items()], plan)
+        plan = plan_scene(optical, sar, out, config=config)
+        talk.result(plan_lines(plan), {"command": "segment", **plan})
         return
     with talk.progress() as progress:
         result = map_scene(optical, sar, out, config=config, progress=progress)
-    talk.result([str(path) for path in result.outputs.values()], {"command": "segment", **result.report})
+    report = result.report
+    told = {
+        "command": "segment",
+        "outputs": result.outputs,
+        "counts": {"pixels": sum(entry["pixels"] for entry in report["classes"]), "classes": len(report["classes"])},
+        **{key: report[key] for key in ("classes", "timings_s", "tiling", "warnings", "scene")},
+    }
+    talk.result([str(path) for path in result.outputs.values()], told)
 
 
 def add_to(app: typer.Typer) -> None:
+    """Add the command to the app."""
     command(app, options=SETTINGS)(segment)
