@@ -32,28 +32,6 @@ def details(description: Mapping[str, Any]) -> list[str]:
     return [*lines, *summary(description)[len(description["sar"]) + bool(description["optical"]) :]]
 
 
-def plan_lines(plan: Mapping[str, Any]) -> list[str]:
-    """What `plan_scene` returns, in lines."""
-    tiles, grid = plan["tiles"], plan["grid"]
-    words = ", ".join(entry["name"] for entry in plan["classes"])
-    return [
-        *summary(plan["scene"]),
-        f"map      {grid['width']} x {grid['height']} pixels",
-        f"classes  {words}",
-        f"tiles    {tiles['count']} of {tiles['size']} pixels, {tiles['overlap']} overlapping, {tiles['blend']} blend",
-        f"memory   {plan['memory_mb']:g} MB beside the model",
-        f"disk     {plan['disk_mb_at_most']:g} MB at most, without polygons",
-        f"time     {_duration(plan['rough_time_s'])}, roughly",
-        *(f"writes   {path}" for path in plan["outputs"].values()),
-    ]
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{max(1, round(seconds))} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
 def _line(name: str, part: Mapping[str, Any]) -> str:
     return f"{name:<8} {PurePath(part['path']).name}: {_bands(part)}; {part['scaling']['words']}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Annotated
 
 import typer
@@ -37,5 +38,6 @@ for room in (segment, batch, polygonize, info, train):
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line; a request to end the process (SIGTERM) cleans up as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     app()

@@ -33,9 +33,13 @@ def segment(
     """
     config = settings_of(settings)
     if dry_run:
+        from mmovseg_geo.plan import plan_lines, plan_scene
+
         plan = plan_scene(optical, sar, out, config=config)
         talk.result(plan_lines(plan), {"command": "segment", **plan})
         return
+    from mmovseg_geo.maps import map_scene
+
     with talk.progress() as progress:
         result = map_scene(optical, sar, out, config=config, progress=progress)
     report = result.report

@@ -30,10 +30,12 @@ class Talk:
     def listen(self) -> None:
         """Let the library's log and Python's warnings speak on stderr, as loud as was asked for."""
         level = logging.DEBUG if self.debug or self.verbose else logging.ERROR if self.quiet else logging.INFO
-        handler = _Handler()
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        ours = logging.getLogger("mmovseg_geo")
-        ours.handlers, ours.level, ours.propagate = [handler], level, False
+        # GDAL's warnings, which rasterio passes on, matter where it ignores an option or finds a file odd.
+        for name, least in (("mmovseg_geo", level), ("rasterio", max(level, logging.WARNING))):
+            logger = logging.getLogger(name)
+            logger.handlers = [_Handler()]
+            logger.setLevel(least)
+            logger.propagate = False
         if not (self.debug or self.verbose):
             # Libraries warn about what mmovseg handles or says itself, such as a raster without a transform.
             warnings.simplefilter("ignore")
@@ -95,8 +97,19 @@ class Talk:
 
 
 class _Handler(logging.Handler):
+    """Prints messages, each warning once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: set[str] = set()
+
     def emit(self, record: logging.LogRecord) -> None:
-        _say(("! " if record.levelno >= logging.WARNING else "") + self.format(record))
+        text = self.format(record)
+        if record.levelno < logging.WARNING:
+            _say(text)
+        elif text not in self.said:
+            self.said.add(text)
+            _say(f"! {text}")
 
 
 def _say(text: str) -> None:
