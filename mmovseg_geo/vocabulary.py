@@ -70,7 +70,7 @@ class Vocabulary:
         Ids are 1 to K in the order given; a background class, asked for or named, has id 0.
         """
         groups = [part.split("|") for part in classes.split(",")] if isinstance(classes, str) else classes
-        words = [[group] if isinstance(group, str) else list(group) for group in groups]
+        words = [[group] if isinstance(group, str) else list(group) or [""] for group in groups]
         if words == [[""]] or not words:
             raise VocabularyError('No classes were given. Name at least one: --classes "water,building|house".')
         return cls.from_entries([{"name": group[0], "synonyms": group[1:]} for group in words], background=background)
@@ -146,6 +146,9 @@ class Vocabulary:
 
 
 def _check(classes: tuple[MapClass, ...]) -> None:
+    left_over = [entry.name for entry in classes if entry.name.lower() in BACKGROUND_NAMES]
+    if len(left_over) > 1:
+        raise VocabularyError(f"{' and '.join(left_over)} all mean the background; give one of them.")
     owner: dict[str, str] = {}
     ids: dict[int, str] = {}
     for entry in classes:
@@ -167,9 +170,6 @@ def _check(classes: tuple[MapClass, ...]) -> None:
         if entry.id in ids:
             raise VocabularyError(f"Classes {ids[entry.id]!r} and {entry.name!r} share the id {entry.id}.")
         ids[entry.id] = entry.name
-    left_over = [entry.name for entry in classes if entry.name.lower() in BACKGROUND_NAMES]
-    if len(left_over) > 1:
-        raise VocabularyError(f"{' and '.join(left_over)} all mean the background; give one of them.")
     if len(classes) == len(left_over):
         raise VocabularyError("There is no class to look for. Name at least one beside the background.")
     if 255 in ids and max(ids) == 255:
