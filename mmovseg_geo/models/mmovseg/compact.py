@@ -88,7 +88,7 @@ def build(params: CompactParams) -> MMOVSeg:
             optical=_to_head(optical, head),
             sar=_to_head(sar, head),
         ),
-        head=CostHead(head),
+        head=_without_tile_statistics(CostHead(head)),
         text=TextTower(params.text),
     ).to(memory_format=torch.channels_last)
 
@@ -169,6 +169,18 @@ def fuse_norms(module: nn.Module) -> nn.Module:
         else:
             fuse_norms(child)
     return module
+
+
+def _without_tile_statistics(head: CostHead) -> CostHead:
+    """Batch norms in the place of the decoder's group norms.
+
+    A group norm takes mean and spread from the tile: what is absent everywhere then looks like what is present, and a
+    pixel's score depends on where its tile ends.
+    """
+    for stage in head.decoder.stages:
+        for name in ("norm1", "norm2"):
+            setattr(stage, name, nn.BatchNorm2d(getattr(stage, name).num_channels))
+    return head
 
 
 def _to_head(trunk: TrunkParams, head: HeadParams) -> list[nn.Module]:
