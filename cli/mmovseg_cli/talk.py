@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -104,7 +105,7 @@ class _Handler(logging.Handler):
         self.said: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        text = self.format(record)
+        text = re.sub(r"^CPLE_\w+ in ", "GDAL: ", self.format(record))
         if record.levelno < logging.WARNING:
             _say(text)
         elif text not in self.said:
