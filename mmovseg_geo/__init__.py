@@ -48,7 +48,7 @@ _ROOMS = {
 }
 """Public name to the room it lives in; loaded on first use, so that importing the package costs nothing."""
 
-__all__ = [*_ROOMS, "__version__"]  # noqa: PLE0604
+__all__ = [*_ROOMS, "__version__"]
 
 
 def __getattr__(name: str) -> Any:

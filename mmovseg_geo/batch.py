@@ -25,9 +25,9 @@ Load = Callable[[Scene], Segmenter]
 
 @dataclass(frozen=True)
 class SceneResult:
-    """What became of one scene; `message` says why it failed, or why it was skipped."""
+    """What became of one scene, known by its first file; `message` says why it failed, or why it was skipped."""
 
-    optical: str
+    scene: str
     folder: Path
     status: Literal["done", "skipped", "failed"]
     message: str = ""
@@ -91,10 +91,10 @@ def map_scenes(
     load = _loader(config)
     results = []
     for number, pair in enumerate(pairs, 1):
-        logger.info("scene %d of %d: %s", number, len(pairs), pair.optical)
+        logger.info("scene %d of %d: %s", number, len(pairs), pair.first)
         started = time.perf_counter()
         status, message = _attempt(pair, out / pair.folder, config, load, progress)
-        result = SceneResult(pair.optical, out / pair.folder, status, message, round(time.perf_counter() - started, 3))
+        result = SceneResult(pair.first, out / pair.folder, status, message, round(time.perf_counter() - started, 3))
         if finished is not None:
             finished(result)
         results.append(result)
@@ -106,7 +106,7 @@ def _attempt(
 ) -> tuple[Literal["done", "skipped", "failed"], str]:
     """How a scene ended, and why. Only a segmenter that cannot be loaded is an error, for it stops every scene."""
     try:
-        outputs = planned_outputs(pair.optical, folder, config)
+        outputs = planned_outputs(pair.optical, pair.sar, folder, config)
         scene = opened(pair.optical, pair.sar, config)
     except Exception as error:
         return "failed", _reason(error, pair)
@@ -128,7 +128,7 @@ def _reason(error: Exception, pair: ScenePair) -> str:
         return str(error)
     if isinstance(error, MemoryError):
         return "Out of memory. Use smaller tiles or batches (--tile-size, --batch-size), or --no-polygons."
-    logger.debug("A bug stopped %s", pair.optical, exc_info=error)
+    logger.debug("A bug stopped %s", pair.first, exc_info=error)
     return f"This is a bug in mmovseg: {type(error).__name__}: {error}"
 
 

@@ -16,10 +16,8 @@ from mmovseg_geo.errors import ConfigError
 SUFFIXES = frozenset({".tif", ".tiff", ".vrt", ".jp2", ".png", ".jpg", ".jpeg", ".img"})
 """Files of a folder that are taken for images."""
 
-SENSOR_WORDS = frozenset(
-    ("rgb", "optical", "opt", "visible", "sar", "radar", "s1", "s2", "sentinel1", "sentinel2")
-    + ("vv", "vh", "hh", "hv", "vvvh", "grd", "rtc", "l1c", "l2a", "db")
-)
+_WORDS = "rgb optical opt visible sar radar s1 s2 sentinel1 sentinel2 vv vh hh hv vvvh grd rtc l1c l2a db"
+SENSOR_WORDS = frozenset(_WORDS.split())
 """Parts of a file name that tell the sensor, not the place."""
 
 SHOWN = 10
@@ -27,11 +25,16 @@ SHOWN = 10
 
 @dataclass(frozen=True)
 class ScenePair:
-    """One line of a batch: an optical file, its SAR file (or none), and the name of its output folder."""
+    """One line of a batch: an optical file, its SAR file (one of them may be None), the name of its output folder."""
 
-    optical: str
+    optical: str | None
     sar: str | None
     folder: str
+
+    @property
+    def first(self) -> str:
+        """The file that gives the scene its name and its grid."""
+        return self.optical or self.sar or ""
 
 
 def read_manifest(path: Path) -> list[ScenePair]:
@@ -58,10 +61,11 @@ def read_manifest(path: Path) -> list[ScenePair]:
         cells = {key: (value or "").strip() for key, value in row.items() if key is not None and isinstance(value, str)}
         if not any(cells.values()):
             continue
-        if None in row or not cells.get("optical"):
-            what = "more cells than columns (quote paths with commas)" if None in row else "no optical file"
+        if None in row or not (cells.get("optical") or cells.get("sar")):
+            what = "more cells than columns (quote paths with commas)" if None in row else "no image file"
             raise ConfigError(f"{path}, line {rows.line_num}: {what}.")
-        pairs.append((_beside(cells["optical"], path.parent), _beside(cells.get("sar", ""), path.parent) or None))
+        files = [_beside(cells.get(name, ""), path.parent) or None for name in ("optical", "sar")]
+        pairs.append((files[0], files[1]))
         outs.append(cells.get("out", ""))
     return _checked(pairs, outs, str(path))
 
@@ -151,34 +155,35 @@ def _remote(text: str) -> bool:
     return "://" in text or text.startswith("/vsi")
 
 
-def _checked(pairs: Sequence[tuple[str, str | None]], outs: Sequence[str], origin: str) -> list[ScenePair]:
+def _checked(pairs: Sequence[tuple[str | None, str | None]], outs: Sequence[str], origin: str) -> list[ScenePair]:
     if not pairs:
         raise ConfigError(f"{origin} lists no scenes.")
-    files = [part for optical, sar in pairs for part in (optical, *(sar.split(",") if sar else ()))]
+    files = [path for pair in pairs for given in pair if given for path in given.split(",")]
     absent = [path for path in dict.fromkeys(files) if not _remote(path) and not Path(path).is_file()]
     if absent:
         raise ConfigError(f"{origin} names {_count(absent, 'file')} that cannot be found: {_some(absent)}.")
     same = [optical for optical, sar in pairs if optical == sar]
     if same:
         raise ConfigError(f"{origin} gives {same[0]} as the optical and the SAR file of one scene.")
-    twice = [optical for (optical, _), count in Counter(pairs).items() if count > 1]
+    names = [(optical or sar or "").split(",")[0] for optical, sar in pairs]
+    twice = [name for name, pair in zip(names, pairs, strict=True) if pairs.count(pair) > 1]
     if twice:
-        raise ConfigError(f"{origin} lists a scene twice: {_some(twice)}.")
-    folders = _folders([optical for optical, _ in pairs], outs or [""] * len(pairs), origin)
+        raise ConfigError(f"{origin} lists a scene twice: {_some(dict.fromkeys(twice))}.")
+    folders = _folders(names, outs or [""] * len(pairs), origin)
     return [ScenePair(optical, sar, folder) for (optical, sar), folder in zip(pairs, folders, strict=True)]
 
 
-def _folders(opticals: Sequence[str], outs: Sequence[str], origin: str) -> list[str]:
-    """A folder for each scene: its stem; equal stems take the name of the file's folder in front."""
-    stems = [PurePosixPath(optical.replace("\\", "/").partition("?")[0]).stem for optical in opticals]
+def _folders(files: Sequence[str], outs: Sequence[str], origin: str) -> list[str]:
+    """A folder for each scene: the stem of its file; equal stems take the name of the file's folder in front."""
+    stems = [PurePosixPath(optical.replace("\\", "/").partition("?")[0]).stem for optical in files]
     often = Counter(stem.casefold() for stem in stems)
     names = []
-    for optical, stem, out in zip(opticals, stems, outs, strict=True):
+    for optical, stem, out in zip(files, stems, outs, strict=True):
         parent = PurePosixPath(optical).parent.name if _remote(optical) else Path(optical).resolve().parent.name
         names.append(out or (f"{parent}_{stem}" if often[stem.casefold()] > 1 else stem))
     equal = [name for name, count in Counter(name.casefold() for name in names).items() if count > 1]
     if equal:
-        who = [optical for optical, name in zip(opticals, names, strict=True) if name.casefold() in equal]
+        who = [optical for optical, name in zip(files, names, strict=True) if name.casefold() in equal]
         raise ConfigError(
             f"{origin}: {_some(who)} would share the output folder {equal[0]}. Name folders in a column `out` of a CSV."
         )

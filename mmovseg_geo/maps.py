@@ -16,7 +16,7 @@ from typing import Any
 
 import mmovseg_geo
 from mmovseg_geo.config import SegmentConfig
-from mmovseg_geo.errors import OutputError
+from mmovseg_geo.errors import OutputError, SceneError
 from mmovseg_geo.grid import Size, Window, bounds_window
 from mmovseg_geo.models import load_segmenter
 from mmovseg_geo.models.segmenter import Segmenter
@@ -53,7 +53,7 @@ class MapResult:
 
 
 def map_scene(
-    optical: str | Path,
+    optical: str | Path | None,
     sar: str | Path | None = None,
     out: str | Path | None = None,
     *,
@@ -64,7 +64,8 @@ def map_scene(
     """Map one scene and write its output folder; the files appear together, when all are complete.
 
     Args:
-        out: the folder; by default `<optical stem>_mmovseg` in the current directory.
+        optical: its grid is the map's; None where there is only SAR.
+        out: the folder; by default `<stem>_mmovseg` in the current directory.
         segmenter: loaded already, as `load_for` does; by default loaded here.
 
     Raises:
@@ -74,7 +75,7 @@ def map_scene(
     PosixPath('s2_mmovseg/s2_labels.tif')
     """
     timings: dict[str, float] = {}
-    outputs = planned_outputs(optical, out, config)
+    outputs = planned_outputs(optical, sar, out, config)
     refuse_existing(outputs, config)
     with _timed(timings, "open"):
         scene = opened(optical, sar, config)
@@ -108,19 +109,32 @@ def map_opened(
         report["outputs"] = {kind: described(path) for kind, path in staged.items() if kind != "run"}
         report["timings_s"] = {name: round(seconds, 3) for name, seconds in timings.items()}
         staged["run"].write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    if config.overwrite:
+        _remove_left_over(outputs)
     return MapResult(next(iter(outputs.values())).parent, outputs, report)
 
 
 def load_for(scene: Scene, config: SegmentConfig) -> Segmenter:
     """The segmenter of the settings, its tiling chosen for the scene."""
-    return load_segmenter(
-        config.model, config.vocabulary(), device=config.device, precision=config.precision, gsd_m=scene.gsd_m
-    )
+    settings: dict[str, Any] = {"device": config.device, "precision": config.precision, "gsd_m": scene.gsd_m}
+    segmenter = load_segmenter(config.model, config.vocabulary(), **settings)
+    if config.background and segmenter.vocabulary.background is None:
+        # Only the model's own list of classes comes without the background that was asked for.
+        segmenter = load_segmenter(config.model, segmenter.vocabulary.with_background(), **settings)
+    return segmenter
 
 
-def planned_outputs(optical: str | Path, out: str | Path | None, config: SegmentConfig) -> dict[str, Path]:
-    """The files that a run will write, by kind."""
-    name = scene_name(optical)
+def planned_outputs(
+    optical: str | Path | None, sar: str | Path | None, out: str | Path | None, config: SegmentConfig
+) -> dict[str, Path]:
+    """The files that a run will write, by kind.
+
+    Raises:
+        SceneError: neither an optical nor a SAR file was given.
+    """
+    if optical is None and sar is None:
+        raise SceneError("No image was given. Name an optical file, a SAR file, or both.")
+    name = scene_name(optical or sar or "")
     folder = Path(out) if out is not None else Path(f"{name}_mmovseg")
     wanted = {"confidence": config.confidence, "polygons": config.polygons, "preview": config.preview}
     return {kind: folder / f"{name}{suffix}" for kind, suffix in SUFFIXES.items() if wanted.get(kind, True)}
@@ -275,6 +289,14 @@ def described(path: Path) -> dict[str, Any]:
         for block in iter(lambda: file.read(1 << 20), b""):
             digest.update(block)
     return {"file": path.name, "bytes": path.stat().st_size, "sha256": digest.hexdigest()}
+
+
+def _remove_left_over(outputs: Mapping[str, Path]) -> None:
+    """Remove files of a replaced run that this run did not write, such as its polygons: they show another map."""
+    stem = str(outputs["run"]).removesuffix(SUFFIXES["run"])
+    for kind, suffix in SUFFIXES.items():
+        if kind not in outputs:
+            Path(stem + suffix).unlink(missing_ok=True)
 
 
 @contextmanager

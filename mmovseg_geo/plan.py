@@ -25,14 +25,14 @@ BYTES_A_PIXEL = 2 * 1.34
 
 
 def plan_scene(
-    optical: str | Path, sar: str | Path | None = None, out: str | Path | None = None, *, config: SegmentConfig
+    optical: str | Path | None, sar: str | Path | None = None, out: str | Path | None = None, *, config: SegmentConfig
 ) -> dict[str, Any]:
     """Grid, overlap, tiles, memory, disk and a rough time of a run; a batch of tiles is tried, nothing is written.
 
     Raises:
         MmovsegError: what `map_scene` would refuse before work starts.
     """
-    outputs = planned_outputs(optical, out, config)
+    outputs = planned_outputs(optical, sar, out, config)
     refuse_existing(outputs, config)
     with opened(optical, sar, config) as scene:
         window = scene_window(scene, config)

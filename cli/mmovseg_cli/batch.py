@@ -44,13 +44,13 @@ def batch(
 
     pairs = list_scenes(scenes, sars)
     if dry_run:
-        lines = [f"{pair.optical} + {pair.sar or 'no SAR'} -> {out / pair.folder}" for pair in pairs]
+        lines = [f"{pair.optical or 'no optical'} + {pair.sar or 'no SAR'} -> {out / pair.folder}" for pair in pairs]
         talk.result(lines, {"command": "batch", "scenes": [asdict(pair) for pair in pairs]})
         return
 
     def finished(scene: SceneResult) -> None:
         if scene.status == "failed":
-            talk.error(f"{scene.optical}: {scene.message}")
+            talk.error(f"{scene.scene}: {scene.message}")
         elif not talk.as_json:
             talk.note(f"{scene.status} in {scene.seconds:.1f} s" if scene.status == "done" else scene.message)
             talk.line(str(scene.folder))

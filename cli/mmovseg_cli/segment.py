@@ -24,6 +24,9 @@ def segment(
             "--out", "-o", metavar="DIR", help="Folder of the outputs.", show_default="<optical stem>_mmovseg"
         ),
     ] = None,
+    sar_only: Annotated[
+        bool, typer.Option("--sar-only", help="The image is a radar image, and there is no optical one.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done; write nothing.")] = False,
     **settings: Any,
 ) -> None:
@@ -32,16 +35,19 @@ def segment(
     mmovseg segment scene_rgb.tif scene_sar.tif --classes "water,building"
     """
     config = settings_of(settings)
+    if sar_only and sar is not None:
+        raise typer.BadParameter("--sar-only takes one image.")
+    scene: tuple[str | None, str | None] = (None, optical) if sar_only else (optical, sar)
     if dry_run:
         from mmovseg_geo.plan import plan_lines, plan_scene
 
-        plan = plan_scene(optical, sar, out, config=config)
+        plan = plan_scene(*scene, out, config=config)
         talk.result(plan_lines(plan), {"command": "segment", **plan})
         return
     from mmovseg_geo.maps import map_scene
 
     with talk.progress() as progress:
-        result = map_scene(optical, sar, out, config=config, progress=progress)
+        result = map_scene(*scene, out, config=config, progress=progress)
     report = result.report
     told = {
         "command": "segment",

@@ -116,6 +116,21 @@ def test_optical_alone_is_a_scene(scene, run):
     assert run("segment", scene[0], *WORDS).exit_code == 0
 
 
+def test_radar_alone_is_a_scene_when_said_so(here, scene, run, refused):
+    assert "--sar-only" in refused("segment", scene[1], *WORDS)
+    result = run("segment", scene[1], "--sar-only", *WORDS)
+    assert result.exit_code == 0, result.output
+    assert labels("s1_mmovseg/s1_labels.tif") == {1, 2}
+    refused("segment", *scene, "--sar-only", *WORDS, code=2)
+
+
+def test_a_replaced_map_leaves_no_polygons_of_the_old_one(here, scene, run):
+    run("segment", *scene, *WORDS)
+    run("segment", *scene, "--classes", "a,b,c", "--overwrite", "--no-polygons")
+    assert not (here / "s2_mmovseg/s2_polygons.gpkg").exists()
+    assert (here / "s2_mmovseg/s2_preview.png").exists()
+
+
 def test_two_radar_files_are_one_scene(scene, write, pixels, run):
     write("vv.tif", pixels["sar"][:1])
     write("vh.tif", pixels["sar"][1:])

@@ -42,6 +42,12 @@ def test_a_table_lists_scenes_with_and_without_sar(files, table):
     assert [scene.folder for scene in scenes] == ["a", "b"]
 
 
+def test_a_scene_may_have_only_sar(files, table, tmp_path):
+    files("s.tif")
+    (scene,) = table("optical,sar\n,s.tif\n")
+    assert (scene.optical, scene.first, scene.folder) == (None, str(tmp_path / "s.tif"), "s")
+
+
 def test_paths_are_relative_to_the_table(files, tmp_path):
     files("data/a.tif", "data/sub/s.tif")
     (tmp_path / "data" / "scenes.csv").write_text("optical,sar\na.tif,sub/s.tif\n")
@@ -79,7 +85,7 @@ def test_remote_files_are_not_looked_for(table):
         ("optical\na.tif\n", "no column sar"),
         ("", "no column"),
         ("optical,sar\n", "lists no scenes"),
-        ("optical,sar\n,b.tif\n", "line 2: no optical file"),
+        ("optical,sar,out\n,,x\n", "line 2: no image file"),
         ("optical,sar\na.tif,b.tif,c.tif\n", "line 2: more cells"),
         ("optical,sar\na.tif,nowhere.tif\nlost.tif,\n", "2 files that cannot be found"),
         ("optical,sar\na.tif,b.tif\na.tif,b.tif\n", "twice"),
