@@ -92,7 +92,9 @@ class Talk:
                 if done < bar.tasks[0].completed:
                     bar.reset(task)
                 speed = bar.tasks[0].speed
-                bar.update(task, completed=done, total=total, rate=f"{speed:.1f}/s" if speed else "")
+                rate = f"{speed:.1f}/s" if speed else ""
+                step = "Writing" if done == total else title
+                bar.update(task, description=step, completed=done, total=total, rate=rate)
 
             yield tell
 
