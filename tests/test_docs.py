@@ -30,7 +30,8 @@ def test_every_config_is_in_the_readme_and_opens_with_its_command(path):
 
 
 def test_commands_in_the_readme_exist():
-    named = set(re.findall(r"^\s*(?:\.venv/bin/)?mmovseg (\w+)", README, flags=re.MULTILINE))
+    blocks = "\n".join(re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL))
+    named = set(re.findall(r"\bmmovseg (\w+)", blocks))
     assert named
     assert named <= set(commands())
 
