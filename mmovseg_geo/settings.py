@@ -147,10 +147,10 @@ def _option_text(value: Any) -> str:
 
 
 def device(value: Any) -> str:
-    """`auto`, `cpu`, `cuda`, `cuda:n` or `mps`."""
+    """`auto`, `cpu`, `cuda` or `cuda:n`."""
     text = str(value).strip().lower()
     kind, _, index = text.partition(":")
-    if kind not in ("auto", "cpu", "cuda", "mps") or (":" in text and not (kind == "cuda" and index.isdigit())):
+    if kind not in ("auto", "cpu", "cuda") or (":" in text and not (kind == "cuda" and index.isdigit())):
         raise ConfigError(f"device {value!r} is unknown. Give auto, cpu, cuda or cuda:0.")
     return text
 

@@ -49,7 +49,7 @@ def command(app: typer.Typer, *, options: Mapping[str, Any] | None = None) -> Ca
 
         def call(**given: Any) -> None:
             talk = Talk(**{name: given.pop(name) for name in TALKING})
-            with guarded(talk):
+            with guarded(talk), talk.listening():
                 run(talk, **given)
 
         parameters = [*(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own), *added]
@@ -64,7 +64,6 @@ def command(app: typer.Typer, *, options: Mapping[str, Any] | None = None) -> Ca
 @contextmanager
 def guarded(talk: Talk) -> Iterator[None]:
     """Errors that users can meet become one message and an exit code."""
-    talk.listen()
     try:
         yield
     except (MmovsegError, KeyboardInterrupt, MemoryError, OSError) as error:

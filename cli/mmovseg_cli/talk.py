@@ -28,18 +28,30 @@ class Talk:
     debug: bool = False
     as_json: bool = False
 
-    def listen(self) -> None:
-        """Let the library's log and Python's warnings speak on stderr, as loud as was asked for."""
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Let the library's log, GDAL's and Python's warnings speak on stderr, as loud as was asked for."""
         level = logging.DEBUG if self.debug or self.verbose else logging.ERROR if self.quiet else logging.INFO
-        # GDAL's warnings, which rasterio passes on, matter where it ignores an option or finds a file odd.
-        for name, least in (("mmovseg_geo", level), ("rasterio", max(level, logging.WARNING))):
-            logger = logging.getLogger(name)
-            logger.handlers = [_Handler()]
+        # GDAL's warnings, which rasterio and pyogrio pass on, matter where an option is ignored or a file is odd.
+        levels = {"mmovseg_geo": level, "rasterio": max(level, logging.WARNING)}
+        loggers = {logging.getLogger(name): least for name, least in levels.items()}
+        before = [(logger, logger.handlers, logger.level, logger.propagate) for logger in loggers]
+        handler = _Handler()
+        for logger, least in loggers.items():
+            logger.handlers, logger.propagate = [handler], False
             logger.setLevel(least)
-            logger.propagate = False
-        if not (self.debug or self.verbose):
-            # Libraries warn about what mmovseg handles or says itself, such as a raster without a transform.
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings():
+            if not (self.debug or self.verbose):
+                # Libraries warn of what mmovseg handles or says itself, such as a raster without a transform.
+                warnings.simplefilter("ignore")
+                warnings.filterwarnings("default", category=RuntimeWarning, module="pyogrio")
+                warnings.showwarning = lambda message, *_, **__: self.warn(f"GDAL: {message}")
+            try:
+                yield
+            finally:
+                for logger, handlers, least, propagate in before:
+                    logger.handlers, logger.propagate = handlers, propagate
+                    logger.setLevel(least)
 
     def note(self, text: str) -> None:
         """Say what was found or decided."""

@@ -45,8 +45,8 @@ def choose_optical(facts: Facts, wanted: Sequence[int | str] | None) -> Choice:
     if len(candidates) < 3:
         raise MissingBand(
             f"{facts.path} has {len(candidates)} band{'s' if len(candidates) > 1 else ''} of data, red, green and "
-            "blue are needed.\n  Use --bands 1,1,1 to take its first band as gray, or give it as the SAR image: second, or "
-            "with --sar-only."
+            "blue are needed.\n  Use --bands 1,1,1 to take its first band as gray, or give it as the SAR image: "
+            "second, or with --sar-only."
         )
     by_name = _by_name(facts, candidates, COLORS) or _by_name(facts, candidates, NUMBERED)
     if by_name:

@@ -207,6 +207,12 @@ def test_what_gdal_warns_of_is_said_once(scene, run):
     assert result.stderr.count("COMPRESS=NONSENSE value not recognised") == 1
 
 
+def test_a_layer_option_that_gdal_does_not_know_is_said(scene, run):
+    result = run("segment", *scene, *WORDS, "--lco", "NONSENSE=1")
+    assert result.exit_code == 0
+    assert "NONSENSE" in result.stderr
+
+
 def test_unknown_options_and_words_are_wrong_usage(scene, refused):
     assert "--clases" in refused("segment", *scene, "--clases", "water", code=2)
     refused("segment", code=2)
