@@ -39,7 +39,7 @@ def batch(
 
     mmovseg batch scenes.csv -o maps/ --classes-file classes.yaml
     """
-    config = settings_of(settings)
+    config = settings_of(settings, talk)
     from mmovseg_geo.batch import list_scenes, map_scenes
 
     pairs = list_scenes(scenes, sars)

@@ -20,7 +20,9 @@ INTERRUPTED = 130
 
 TALKING: dict[str, Any] = {
     "quiet": Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results and errors.")],
-    "verbose": Annotated[bool, typer.Option("--verbose", "-v", help="Say more: settings, and what libraries warn of.")],
+    "verbose": Annotated[
+        bool, typer.Option("--verbose", "-v", help="Say more: settings, timings, what libraries warn of.")
+    ],
     "debug": Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")],
     "as_json": Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")],
 }

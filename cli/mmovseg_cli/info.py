@@ -32,7 +32,7 @@ def info(
     """
     if len(files) > 2:
         raise typer.BadParameter(f"{len(files)} files were given; name an optical image, a radar image, or both.")
-    config = settings_of(settings)
+    config = settings_of(settings, talk)
     from mmovseg_geo.summary import details
 
     description = _described(files, config)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
 
-from mmovseg_geo.config import Gcps, Precision, SegmentConfig
+from mmovseg_cli.talk import Talk
+from mmovseg_geo.config import Gcps, Precision, SegmentConfig, load_config
 from mmovseg_geo.tiles import Blend, OpticalScale, SarScale
 
 DEFAULTS = SegmentConfig()
@@ -227,11 +229,14 @@ SETTINGS: dict[str, Any] = {
 """Option by the name of the `SegmentConfig` field it sets (`config_file` aside)."""
 
 
-def settings_of(given: dict[str, Any]) -> SegmentConfig:
+def settings_of(given: dict[str, Any], talk: Talk) -> SegmentConfig:
     """The settings that options and the file of `--config` amount to."""
-    from mmovseg_geo.config import load_config
-
     given = dict(given)
     path = given.pop("config_file", None)
     # A repeated option that was not given arrives as an empty list.
-    return load_config(path, SegmentConfig, {name: None if value == [] else value for name, value in given.items()})
+    config = load_config(path, SegmentConfig, {name: None if value == [] else value for name, value in given.items()})
+    for entry in fields(config):
+        value = getattr(config, entry.name)
+        if value != getattr(DEFAULTS, entry.name):
+            talk.detail(f"setting  {entry.name.replace('_', '-')}: {value}")
+    return config

@@ -36,7 +36,7 @@ def polygonize(
 
     mmovseg polygonize labels.tif -o polygons.gpkg --min-area 500 --simplify 1.5px
     """
-    config = settings_of(settings)
+    config = settings_of(settings, talk)
     out = out or Path(f"{labels.stem.removesuffix('_labels')}_polygons.gpkg")
     from mmovseg_geo.polygons import polygonize as traced
     from mmovseg_geo.polygons.write import require_writable, write_polygons

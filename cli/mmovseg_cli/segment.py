@@ -34,7 +34,7 @@ def segment(
 
     mmovseg segment scene_rgb.tif scene_sar.tif --classes "water,building"
     """
-    config = settings_of(settings)
+    config = settings_of(settings, talk)
     if sar_only and sar is not None:
         raise typer.BadParameter("--sar-only takes one image.")
     scene: tuple[str | None, str | None] = (None, optical) if sar_only else (optical, sar)
@@ -49,6 +49,7 @@ def segment(
     with talk.progress() as progress:
         result = map_scene(*scene, out, config=config, progress=progress)
     report = result.report
+    talk.detail("took     " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in report["timings_s"].items()))
     told = {
         "command": "segment",
         "outputs": result.outputs,

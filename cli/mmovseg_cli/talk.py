@@ -58,6 +58,11 @@ class Talk:
         if not self.quiet:
             _say(text)
 
+    def detail(self, text: str) -> None:
+        """Say what only `-v` asks for."""
+        if self.verbose:
+            _say(text)
+
     def warn(self, text: str) -> None:
         """Say what the user should look at."""
         if not self.quiet:
