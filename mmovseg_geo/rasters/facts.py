@@ -77,6 +77,11 @@ class Facts:
         """Placed by ground control points alone, not by an affine transform."""
         return bool(self.gcps) and self.transform == Affine.identity()
 
+    @property
+    def placed(self) -> bool:
+        """Map-projected: a CRS, and a transform that is not the one of files without any."""
+        return bool(self.crs) and self.transform != Affine.identity()
+
     def words_of(self, band: int) -> str:
         """Description, units and tags of a band in one string, for finding names in it."""
         tags = " ".join(f"{k}={v}" for k, v in self.band_tags[band - 1].items() if not k.startswith("STATISTICS"))

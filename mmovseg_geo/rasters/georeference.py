@@ -33,7 +33,7 @@ def reference_grid(facts: Facts, *, gcps: str | None, pixel_grid: bool) -> GeoBo
     """The pixel grid that the map will have: the file's own.
 
     Raises:
-        MissingCRS: no CRS, unless `pixel_grid`.
+        MissingCRS: no CRS or no transform, unless `pixel_grid`.
         SceneError: placed by control points alone, unless `gcps` is "tps".
     """
     if facts.only_gcps and not pixel_grid:
@@ -43,7 +43,7 @@ def reference_grid(facts: Facts, *, gcps: str | None, pixel_grid: bool) -> GeoBo
             facts.gcp_crs, facts.gcp_crs, facts.shape[1], facts.shape[0], gcps=points
         )
         return GeoBox((height, width), Affine(*tuple(transform)[:6]), facts.gcp_crs)
-    if not facts.crs and not pixel_grid:
+    if not facts.placed and not pixel_grid:
         raise MissingCRS(_missing_crs(facts))
     return facts.grid
 
@@ -54,7 +54,7 @@ def place_on(
     """How the file's pixels lie on `grid`.
 
     Raises:
-        MissingCRS: no CRS, unless `pixel_grid`.
+        MissingCRS: no CRS or no transform, unless `pixel_grid`.
         SceneError: sizes that differ where pixel grids are to be equal; control points alone; no way between the CRS.
     """
     shape = (int(grid.shape[0]), int(grid.shape[1]))
@@ -72,7 +72,7 @@ def place_on(
         transformer = _transformer(grid, source_crs, facts)
         around = float(spline.center[0]) if source_crs.is_geographic else None
         return place(grid.transform, shape, spline, transformer=transformer, around=around, shift=shift)
-    if not facts.crs:
+    if not facts.placed:
         raise MissingCRS(_missing_crs(facts))
     source_crs = CRS.from_user_input(facts.crs)
     around = _middle(facts.transform, facts.shape) if source_crs.is_geographic else None
@@ -175,7 +175,8 @@ def _allow_gcps(facts: Facts, gcps: str | None) -> None:
 
 def _missing_crs(facts: Facts) -> str:
     rpcs = " It has rational polynomials (RPC): orthorectify it first." if facts.has_rpcs else ""
+    lacks = "transform: its pixels have no place in its " if facts.crs else ""
     return (
-        f"{facts.path} has no coordinate reference system.{rpcs}\n"
-        "  Assign one (gdal_edit.py -a_srs EPSG:...), or say --pixel-grid if the pixel grids of all inputs are equal."
+        f"{facts.path} has no {lacks}coordinate reference system.{rpcs}\n"
+        f"  Assign one (gdal_edit.py {'-a_ullr ...' if facts.crs else '-a_srs EPSG:...'}), or say --pixel-grid if the pixel grids of all inputs are equal."
     )

@@ -39,6 +39,11 @@ def test_without_a_crs_the_pixel_grid_is_advised(write, pixels, refused):
     assert "--pixel-grid" in message
 
 
+def test_a_crs_without_a_transform_places_nothing(scene, write, pixels, refused):
+    write("plain.tif", pixels["sar"], transform=Affine.identity())
+    assert "plain.tif has no transform" in refused("segment", scene[0], "plain.tif", *WORDS)
+
+
 @pytest.mark.parametrize("driver", ["PNG", "JPEG"])
 def test_pictures_without_a_place_need_the_pixel_grid(write, pixels, refused, run, driver):
     name = f"picture.{driver.lower()}"
