@@ -178,5 +178,6 @@ def _missing_crs(facts: Facts) -> str:
     lacks = "transform: its pixels have no place in its " if facts.crs else ""
     return (
         f"{facts.path} has no {lacks}coordinate reference system.{rpcs}\n"
-        f"  Assign one (gdal_edit.py {'-a_ullr ...' if facts.crs else '-a_srs EPSG:...'}), or say --pixel-grid if the pixel grids of all inputs are equal."
+        f"  Assign one (gdal_edit.py {'-a_ullr ...' if facts.crs else '-a_srs EPSG:...'}), or say --pixel-grid if the "
+        "pixel grids of all inputs are equal."
     )
