@@ -321,6 +321,9 @@ def _staged(outputs: Mapping[str, Path]) -> Iterator[dict[str, Path]]:
         yield {kind: staging / path.name for kind, path in outputs.items()}
         for path in outputs.values():
             (staging / path.name).replace(path)
+    except OutputError as error:
+        # What the user knows is the folder of the outputs, not the hidden one in it.
+        raise type(error)(str(error).replace(str(staging), str(folder))) from error
     except OSError as error:
         raise OutputError(f"Cannot write to {folder}: {error.strerror or error}. Nothing was changed there.") from error
     finally:

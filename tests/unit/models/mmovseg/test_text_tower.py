@@ -15,7 +15,8 @@ def tower() -> TextTower:
 
 
 @pytest.mark.parametrize(
-    "phrase", ["water", "", "a very long phrase about " + "many " * 40 + "things", "лес и вода", "水域", "🌊", "!", "\x00"]
+    "phrase",
+    ["water", "", "a very long phrase about " + "many " * 40 + "things", "лес и вода", "水域", "🌊", "!", "\x00"],
 )
 @torch.inference_mode()
 def test_any_phrase_gives_a_unit_vector(tower: TextTower, phrase: str) -> None:
