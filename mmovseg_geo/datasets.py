@@ -30,7 +30,7 @@ class PairedDataset:
         water_bands: 1-based green and short-wave infrared, from which open water is told (MNDWI).
         values: label value to label name of the concepts; others are unknown.
         reduce: pixels along one axis that are averaged to one.
-        left_out_clusters: every so many place clusters of the manifest, one is left out of training.
+        left_out_clusters: place clusters of the manifest that training does not see.
     """
 
     name: str
@@ -45,7 +45,7 @@ class PairedDataset:
     water_bands: tuple[int, int] | None = None
     values: Mapping[int, str] = field(default_factory=dict)
     reduce: int = 1
-    left_out_clusters: int = 0
+    left_out_clusters: tuple[int, ...] = ()
 
     def split(self, root: Path) -> tuple[list[str], list[str]]:
         """Names of the chips of training, and of those left out: whole place clusters."""
@@ -55,7 +55,7 @@ class PairedDataset:
         if not path.is_file():
             raise ConfigError(f"{path}: no such manifest. Give the data folder as `data` or in MMOVSEG_SHARED.")
         entries = json.loads(path.read_text(encoding="utf-8"))
-        left_out = {e["id"] for e in entries if self._is_left_out(int(e["place_cluster"]))}
+        left_out = {entry["id"] for entry in entries if entry["place_cluster"] in self.left_out_clusters}
         names = [str(entry["id"]) for entry in entries]
         return [name for name in names if name not in left_out], [name for name in names if name in left_out]
 
@@ -67,9 +67,6 @@ class PairedDataset:
             labels = None if self.labels is None else self._labels(root, name)
             water = None if self.water_bands is None else self._water_index(root, name)
             yield PairedChip(optical, sar, labels, water, self.gsd_m * self.reduce)
-
-    def _is_left_out(self, cluster: int) -> bool:
-        return self.left_out_clusters > 0 and cluster % self.left_out_clusters == 0
 
     def _optical(self, root: Path, name: str) -> Floats:
         assert self.optical is not None, "asked for only where there is optical"

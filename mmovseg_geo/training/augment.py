@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from mmovseg_geo.rasters.radiometry import BRIGHT_REFLECTANCE, CO_POLARIZED_DB, CROSS_POLARIZED_DB
 from mmovseg_geo.simulate import add_clouds
-from mmovseg_geo.training.chips import SAR_LOWEST_DB, SAR_STEP_DB, Chips
+from mmovseg_geo.training.chips import SAR_LOWEST_DB, SAR_STEP_DB, UNKNOWN, Chips
 
 Generator = np.random.Generator
 
@@ -68,6 +68,8 @@ def augmented(chips: Chips, settings: Augmentation, rng: Generator) -> TrainingB
     db = torch.from_numpy(sar.astype(np.float32) * np.float32(SAR_STEP_DB) + np.float32(SAR_LOWEST_DB))
     valid = _gaps(chips, settings, rng)
     kept = _kept_sensors(chips, settings, rng)
+    seen = sum((mask for mask, sensor in zip(valid, ("optical", "sar"), strict=True) if sensor in kept), torch.zeros(1))
+    answered = torch.from_numpy(labels).long().masked_fill(seen == 0, UNKNOWN)
     return TrainingBatch(
         optical_picture(torch.from_numpy(reflectance), settings, rng) * valid[0][:, None]
         if "optical" in kept
@@ -75,7 +77,7 @@ def augmented(chips: Chips, settings: Augmentation, rng: Generator) -> TrainingB
         sar_picture(db, settings, rng) * valid[1][:, None] if "sar" in kept else None,
         valid[0],
         valid[1],
-        torch.from_numpy(labels).long(),
+        answered,
         torch.from_numpy(chips.gsd_m * np.exp(rng.normal(0, 0.1, len(chips))).astype(np.float32)),
     )
 

@@ -29,6 +29,9 @@ class Optimization:
     Attributes:
         warmup_steps: first steps, in which the encoders learn alone, by plain cosines.
         steps: all steps, those included.
+        settle_steps: last steps, which start from the averaged weights and keep the statistics of their batch norms:
+            batches of few and very different scenes make poor statistics.
+        settle_rate: share of the learning rate that these start with.
         questions, warmup_questions: words asked of a chip.
         text_noise: deviation of what is added to each number of a text vector.
         average: how much of the averaged weights stays at a step.
@@ -36,6 +39,8 @@ class Optimization:
 
     steps: int = 2600
     warmup_steps: int = 1200
+    settle_steps: int = 0
+    settle_rate: float = 0.4
     warmup_batch_size: int = 16
     batch_size: int = 8
     learning_rate: float = 2e-3

@@ -31,6 +31,8 @@ from mmovseg_geo.training.recipe import Recipe, read_recipe
 from mmovseg_geo.training.validation import Validation
 
 logger = logging.getLogger(__name__)
+SETTLING_BATCHES = 40
+SHORTENING = 12.0
 
 
 def train(config: str | Path, out: str | Path, *, resume: bool = False) -> Path:
@@ -84,7 +86,7 @@ class Trainer:
 
     def run(self, validation: Validation) -> None:
         """Train to the last step; batches are prepared one ahead in a thread."""
-        self.network.train()
+        self._set_mode()
         started, first = time.monotonic(), self.step
         losses: list[float] = []
         with ThreadPoolExecutor(1) as ahead:
@@ -92,6 +94,8 @@ class Trainer:
             while self.step < self.settings.steps:
                 batch, questions = following.result()
                 following = ahead.submit(self.batch, self.step + 1)
+                if self.step == self.settings.steps - self.settings.settle_steps:
+                    self._settle()
                 losses.append(self._learn(batch, questions))
                 self.step += 1
                 if self.step % 20 == 0:
@@ -102,6 +106,29 @@ class Trainer:
                 if self.step % self.settings.check_every == 0 or self.step == self.settings.steps:
                     self.save()
                     self._log({"step": self.step, **validation.measure(self.averaged, self._head_of(self.averaged))})
+
+    def _set_mode(self) -> None:
+        """Training mode, with the batch norms at rest in the last steps."""
+        self.network.train()
+        if self.step >= self.settings.steps - self.settings.settle_steps:
+            for norm in _norms(self.network):
+                norm.eval()
+
+    @torch.no_grad()
+    def _settle(self) -> None:
+        """Go on from the averaged weights, with statistics of their own over many batches, which stay from here on."""
+        self.network.load_state_dict(self.averaged.state_dict())
+        self.network.train()
+        for norm in _norms(self.network):
+            norm.reset_running_stats()
+            norm.momentum = None  # a plain mean over the batches
+        for number in range(SETTLING_BATCHES):
+            batch, questions = self.batch(self.settings.steps + number)
+            forward(self.network, self._head_of(self.network), batch, questions.text)
+        _shorten(self.network)
+        self.optimizer.state.clear()  # its moments are of other gradients
+        self.averaged.load_state_dict(self.network.state_dict())
+        self._set_mode()
 
     def batch(self, step: int) -> tuple[TrainingBatch, Questions]:
         """What is learned in a step."""
@@ -140,9 +167,13 @@ class Trainer:
         return SideHead(network.head, self.cosines)
 
     def _pace(self) -> float:
-        """Share of the learning rate: a short rise, then a cosine down to nothing."""
-        rise = min(1.0, (self.step + 1) / 100)
-        return rise * 0.5 * (1 + math.cos(math.pi * self.step / self.settings.steps))
+        """Share of the learning rate: a short rise and a cosine down, and again, lower, where the norms are at rest."""
+        settled = self.settings.steps - self.settings.settle_steps
+        if self.step < settled:
+            step, of, height = self.step, settled, 1.0
+        else:
+            step, of, height = self.step - settled, self.settings.settle_steps, self.settings.settle_rate
+        return height * min(1.0, (step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * step / of))
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -181,6 +212,21 @@ class Trainer:
         logger.info("  ".join(f"{key} {value:.4g}" for key, value in values.items()))
         with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as lines:
             lines.write(json.dumps(values) + "\n")
+
+
+def _shorten(network: MMOVSeg) -> None:
+    """Divide the layers before the cosines by one number: the cosines stay, and they learn faster again.
+
+    A vector that only its direction matters of grows under gradients, and the longer it is the less a step turns it.
+    """
+    layers = [network.optical.to_text, network.adapters.optical[-1], network.adapters.sar[-1]]  # type: ignore[attr-defined]
+    for layer in layers:
+        layer.weight /= SHORTENING
+        layer.bias /= SHORTENING
+
+
+def _norms(network: nn.Module) -> list[nn.BatchNorm2d]:
+    return [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
 
 
 def forward(
