@@ -270,7 +270,7 @@ def _write_companions(
 
 
 def _report(scene: Scene, segmenter: Segmenter, config: SegmentConfig, areas: list[dict[str, Any]]) -> dict[str, Any]:
-    tiling = config.tiling(segmenter.tiling)
+    tiling = config.tiling(segmenter.tiling).fitted(scene.shape)
     return {
         "schema": SCHEMA,
         "scene": scene.describe(),

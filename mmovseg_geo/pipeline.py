@@ -61,7 +61,7 @@ def segment(
     >>> segment(scene, segmenter, "labels.tif").path                             # doctest: +SKIP
     PosixPath('labels.tif')
     """
-    tiling = tiling or segmenter.tiling
+    tiling = (tiling or segmenter.tiling).fitted(scene.shape)
     grid = scene.grid if window is None else scene.grid[window.slices]
     decide = _decision(segmenter.vocabulary, min_score)
     with LabelWriter(
@@ -99,8 +99,8 @@ def finished_rows(
         raise SceneError(
             f"{segmenter.name} needs {wanted_sensors} images; {scene.name} has {', '.join(scene.sensors)}."
         )
-    tiling = tiling or segmenter.tiling
-    height, width = (int(side) for side in scene.grid.shape)
+    height, width = scene.shape
+    tiling = (tiling or segmenter.tiling).fitted((height, width))
     wanted = window or Window(0, 0, height, width)
     windows = [w for w in tiling.windows((height, width)) if w.intersection(wanted)]
     stitcher = Stitcher((height, width), wanted, tiling, segmenter.planes)

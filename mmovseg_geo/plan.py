@@ -37,7 +37,7 @@ def plan_scene(
     with opened(optical, sar, config) as scene:
         window = scene_window(scene, config)
         segmenter = load_for(scene, config)
-        tiling = config.tiling(segmenter.tiling)
+        tiling = config.tiling(segmenter.tiling).fitted(scene.shape)
         wanted = window or Window(0, 0, *scene.shape)
         windows = [w for w in tiling.windows(scene.shape) if w.intersection(wanted)]
         middle = len(windows) // 2

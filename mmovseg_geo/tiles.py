@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from mmovseg_geo.errors import ConfigError
@@ -17,6 +17,9 @@ Sensor = Literal["optical", "sar"]
 Blend = Literal["linear", "cosine", "uniform"]
 OpticalScale = Literal["auto", "8bit", "reflectance", "reflectance-10000", "reflectance-10000-offset", "stretch"]
 SarScale = Literal["auto", "db", "power", "amplitude", "8bit"]
+
+SIDE_MULTIPLE = 32
+"""Networks halve a tile up to five times."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,11 @@ class Tiling:
             raise ConfigError(
                 f"Overlap {self.overlap} does not fit tiles of {self.size} pixels; give 0 to {self.size - 1}."
             )
+
+    def fitted(self, shape: tuple[int, int]) -> Tiling:
+        """No larger tiles than a grid of `shape` can fill, so that a small scene is not mostly padding."""
+        size = -(-max(shape) // SIDE_MULTIPLE) * SIDE_MULTIPLE
+        return self if size >= self.size else replace(self, size=size, overlap=min(self.overlap, size - 1))
 
     def starts(self, length: int) -> list[int]:
         """First pixels of the windows along a side of `length` pixels; the last slides back to stay inside."""

@@ -21,7 +21,7 @@ class MemoryScene:
     def __init__(self, optical=None, sar=None):
         self.layers = {"optical": optical, "sar": sar}
         shape = next(layer.shape for layer in (optical, sar) if layer is not None)
-        self.grid = SimpleNamespace(shape=shape)
+        self.grid, self.shape = SimpleNamespace(shape=shape), shape
         self.sensors = frozenset(name for name, layer in self.layers.items() if layer is not None)
         self.name = "memory"
         self.reads = 0

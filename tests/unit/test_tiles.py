@@ -86,3 +86,10 @@ def test_a_batch_stacks_tiles_and_keeps_absent_sensors_absent():
     assert batch.optical.shape == (2, 3, 1, 2)
     assert batch.sar is None
     assert batch.valid.tolist() == [[[True, True]], [[True, False]]]
+
+
+def test_tiles_of_a_small_scene_are_no_larger_than_it_needs():
+    assert Tiling(512, 64).fitted((200, 224)) == Tiling(224, 64)
+    assert Tiling(512, 64).fitted((200, 225)) == Tiling(256, 64)
+    assert Tiling(512, 64).fitted((20, 20)) == Tiling(32, 31)
+    assert Tiling(512, 64).fitted((200, 5000)) == Tiling(512, 64)
