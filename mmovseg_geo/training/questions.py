@@ -73,15 +73,18 @@ class Asker:
         return [int(k) for k in rng.choice(candidates, count, replace=False, p=weights / weights.sum())]
 
 
-def answer_loss(logits_BTHW: Tensor, questions: Questions, *, dice: float) -> Tensor:
+def answer_loss(logits_BTHW: Tensor, questions: Questions, *, dice: float, edges: float = 0.0) -> Tensor:
     """Cross-entropy at the grid of the logits against the share of true pixels of each cell, and soft Dice.
 
-    Rare answers count more, up to threefold. Cells where most is not asked are left out.
+    Rare answers count more, up to threefold, and cells beside an edge by `edges` times as much again. Cells where most
+    is not asked are left out.
     """
     cell = questions.truth.shape[-1] // logits_BTHW.shape[-1]
     known = F.avg_pool2d((questions.truth != UNASKED).float(), cell)
     share = F.avg_pool2d((questions.truth == TRUE).float(), cell) / known.clamp(min=1e-3)
     weight = (known > 0.5).float()
+    if edges:
+        weight = weight * (1 + edges * _contrast(share))
     total = weight.sum((2, 3), keepdim=True).clamp(min=1)
     positive = (share * weight).sum((2, 3), keepdim=True) / total
     boost = ((1 - positive) / positive.clamp(min=1e-3)).sqrt().clamp(1, 3)
@@ -93,3 +96,10 @@ def answer_loss(logits_BTHW: Tensor, questions: Questions, *, dice: float) -> Te
     is_there = (positive[..., 0, 0] > SMALLEST_SHARE).float()
     missed = (1 - (2 * overlap + 1) / (size + 1)) * is_there
     return loss + dice * missed.sum() / is_there.sum().clamp(min=1)
+
+
+def _contrast(share_BTHW: Tensor) -> Tensor:
+    """How far a cell and its neighbors differ, 0..1."""
+    most = F.max_pool2d(share_BTHW, 3, stride=1, padding=1)
+    least = -F.max_pool2d(-share_BTHW, 3, stride=1, padding=1)
+    return most - least

@@ -35,6 +35,8 @@ class Optimization:
         questions, warmup_questions: words asked of a chip.
         text_noise: deviation of what is added to each number of a text vector.
         average: how much of the averaged weights stays at a step.
+        dice, edges: see `questions.answer_loss`.
+        head_rate: learning rate of the cost head, in that of the encoders.
     """
 
     steps: int = 2600
@@ -51,6 +53,8 @@ class Optimization:
     warmup_questions: int = 12
     text_noise: float = 0.01
     dice: float = 0.25
+    edges: float = 0.0
+    head_rate: float = 1.0
     side_loss: float = 0.3
     check_every: int = 200
     seed: int = 3

@@ -21,6 +21,7 @@ from mmovseg_geo.errors import ConfigError
 from mmovseg_geo.models.mmovseg.compact import build, image_planes, mmovseg_compact, paired_bands
 from mmovseg_geo.models.mmovseg.network import MMOVSeg
 from mmovseg_geo.training.augment import TrainingBatch, augmented
+from mmovseg_geo.training.calibration import calibrate
 from mmovseg_geo.training.chips import Chips, load_all
 from mmovseg_geo.training.concepts import Concepts, read_concepts
 from mmovseg_geo.training.cosine_head import CosineHead, SideHead
@@ -55,6 +56,8 @@ def train(config: str | Path, out: str | Path, *, resume: bool = False) -> Path:
     if resume:
         trainer.restore()
     trainer.run(validation)
+    offset = calibrate(trainer.averaged, SideHead(trainer.averaged.head, trainer.cosines), validation)
+    logger.info("logits moved by %+.1f, where left-out scenes are told apart best", offset)
     path = folder / "compact.safetensors"
     write_weights(path, trainer.averaged, recipe)
     return path
@@ -79,9 +82,14 @@ class Trainer:
         noise = self.settings.text_noise
         self.warmup_asker = Asker(concepts, words, count=self.settings.warmup_questions, text_noise=noise)
         self.asker = Asker(concepts, words, count=self.settings.questions, text_noise=noise)
-        trained = [p for p in network.parameters() if p.requires_grad] + list(self.cosines.parameters())
+        head = list(network.head.parameters())
+        rest = [p for name, p in network.named_parameters() if p.requires_grad and not name.startswith("head.")]
+        groups = [
+            {"params": [*rest, *self.cosines.parameters()], "rate": 1.0},
+            {"params": head, "rate": self.settings.head_rate},
+        ]
         decay = self.settings.weight_decay
-        self.optimizer = torch.optim.AdamW(trained, lr=self.settings.learning_rate, weight_decay=decay)
+        self.optimizer = torch.optim.AdamW(groups, lr=self.settings.learning_rate, weight_decay=decay)
         self.step = 0
 
     def run(self, validation: Validation) -> None:
@@ -148,11 +156,12 @@ class Trainer:
 
     def _learn(self, batch: TrainingBatch, questions: Questions) -> float:
         for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate * self._pace()
+            group["lr"] = self.settings.learning_rate * self._pace() * group["rate"]
         logits, side = forward(self.network, self._head_of(self.network), batch, questions.text)
-        loss = sum((answer_loss(part, questions, dice=0.0) for part in side), start=torch.zeros(()))
+        edges = self.settings.edges
+        loss = sum((answer_loss(part, questions, dice=0.0, edges=edges) for part in side), start=torch.zeros(()))
         if logits is not None:
-            loss = self.settings.side_loss * loss + answer_loss(logits, questions, dice=self.settings.dice)
+            loss = self.settings.side_loss * loss + answer_loss(logits, questions, dice=self.settings.dice, edges=edges)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.gradient_clip)
