@@ -1,34 +1,49 @@
-"""Where a score of one half should lie: one offset of the logits, chosen on scenes that training has not seen."""
+"""The last step of training: the statistics that the batch norms keep."""
 
 from __future__ import annotations
 
-import numpy as np
+import copy
+from collections.abc import Iterable
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mmovseg_geo.models.mmovseg.network import MMOVSeg
-from mmovseg_geo.training.validation import Validation
-
-OFFSETS = tuple(round(0.2 * step, 1) for step in range(-3, 11))
+from mmovseg_geo.training.augment import TrainingBatch
+from mmovseg_geo.training.cosine_head import CosineHead, SideHead
 
 
 @torch.no_grad()
-def calibrate(network: MMOVSeg, head: nn.Module, validation: Validation) -> float:
-    """The offset that makes the mean IoU at a score of one half largest, added to the bias of the last layer.
+def refresh_norms(network: MMOVSeg, batches: Iterable[tuple[TrainingBatch, Tensor]], share: float) -> None:
+    """Move the norms' statistics toward fresh ones, 0 (not at all) to 1.
 
-    `head` is the head of the network as `validation` takes it, with cosines beside the cost head.
+    Those that training ended with belong to weights changed since; fresh ones of small batches leave out how scenes
+    differ from each other. The truth lies between.
 
-    Training by cross-entropy makes a score a share of cells, and half of a share is not where two classes are told
-    apart best; where the truth is blurred, that lies lower.
+    Args:
+        batches: what the fresh statistics are taken of, with the text vectors asked for.
     """
-    last = network.head.decoder.head
-    assert isinstance(last, nn.Conv2d), "the decoder ends in a convolution"
-    assert last.bias is not None, "which has a bias"
-    trained = last.bias.clone()
-    means = []
-    for offset in OFFSETS:
-        last.bias.copy_(trained + offset)
-        means.append(float(np.mean(list(validation.measure(network, head).values()))))
-    best = OFFSETS[int(np.argmax(means))]
-    last.bias.copy_(trained + best)
-    return best
+    old = _statistics(network)
+    fresh = _statistics(_with_fresh_statistics(network, batches))
+    for name, value in network.named_buffers():
+        if name in old:
+            value.copy_(torch.lerp(old[name], fresh[name], share))
+
+
+def _with_fresh_statistics(network: MMOVSeg, batches: Iterable[tuple[TrainingBatch, Tensor]]) -> MMOVSeg:
+    from mmovseg_geo.training.trainer import forward
+
+    other = copy.deepcopy(network)
+    for norm in (module for module in other.modules() if isinstance(module, nn.BatchNorm2d)):
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean over the batches
+    other.train()
+    head = SideHead(other.head, CosineHead())
+    for batch, text in batches:
+        forward(other, head, batch, text)
+    return other
+
+
+def _statistics(network: nn.Module) -> dict[str, Tensor]:
+    kept = ("running_mean", "running_var")
+    return {name: value.clone() for name, value in network.named_buffers() if name.endswith(kept)}

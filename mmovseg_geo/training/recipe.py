@@ -36,6 +36,7 @@ class Optimization:
         text_noise: deviation of what is added to each number of a text vector.
         average: how much of the averaged weights stays at a step.
         dice, edges: see `questions.answer_loss`.
+        fresh_statistics: share of fresh statistics that the batch norms get at the end.
         head_rate: learning rate of the cost head, in that of the encoders.
     """
 
@@ -56,6 +57,7 @@ class Optimization:
     edges: float = 0.0
     head_rate: float = 1.0
     side_loss: float = 0.3
+    fresh_statistics: float = 0.0
     check_every: int = 200
     seed: int = 3
 

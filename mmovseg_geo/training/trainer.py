@@ -7,7 +7,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -21,7 +21,7 @@ from mmovseg_geo.errors import ConfigError
 from mmovseg_geo.models.mmovseg.compact import build, image_planes, mmovseg_compact, paired_bands
 from mmovseg_geo.models.mmovseg.network import MMOVSeg
 from mmovseg_geo.training.augment import TrainingBatch, augmented
-from mmovseg_geo.training.calibration import calibrate
+from mmovseg_geo.training.calibration import refresh_norms
 from mmovseg_geo.training.chips import Chips, load_all
 from mmovseg_geo.training.concepts import Concepts, read_concepts
 from mmovseg_geo.training.cosine_head import CosineHead, SideHead
@@ -33,6 +33,7 @@ from mmovseg_geo.training.validation import Validation
 
 logger = logging.getLogger(__name__)
 SETTLING_BATCHES = 40
+CALIBRATION_STEP = 1_000_000
 SHORTENING = 12.0
 
 
@@ -56,8 +57,8 @@ def train(config: str | Path, out: str | Path, *, resume: bool = False) -> Path:
     if resume:
         trainer.restore()
     trainer.run(validation)
-    offset = calibrate(trainer.averaged, SideHead(trainer.averaged.head, trainer.cosines), validation)
-    logger.info("logits moved by %+.1f, where left-out scenes are told apart best", offset)
+    refresh_norms(trainer.averaged, trainer.calibration_batches(), recipe.optimization.fresh_statistics)
+    logger.info("norms refreshed  %s", validation.measure(trainer.averaged, trainer._head_of(trainer.averaged)))
     path = folder / "compact.safetensors"
     write_weights(path, trainer.averaged, recipe)
     return path
@@ -153,6 +154,12 @@ class Trainer:
         batch = augmented(Chips.join(drawn), self.recipe.augmentation, rng)
         asker = self.warmup_asker if is_warmup else self.asker
         return batch, asker.ask(batch.labels.numpy().astype(np.uint8), rng)
+
+    def calibration_batches(self) -> Iterator[tuple[TrainingBatch, Tensor]]:
+        """Batches that no step of training draws, with their text vectors."""
+        for number in range(SETTLING_BATCHES):
+            batch, questions = self.batch(CALIBRATION_STEP + number)
+            yield batch, questions.text
 
     def _learn(self, batch: TrainingBatch, questions: Questions) -> float:
         for group in self.optimizer.param_groups:
