@@ -10,7 +10,7 @@ import mmovseg_geo as mm
 from mmovseg_geo.config import SegmentConfig
 
 ROOT = Path(__file__).resolve().parents[1]
-CLASSES = "water,forest,cropland|farmland,grassland|meadow,building|house,road"
+CLASSES = "water,forest,cropland,building|house,road"
 
 
 def main() -> None:
