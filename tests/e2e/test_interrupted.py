@@ -34,6 +34,10 @@ def build(vocabulary, **settings):
 COMMAND = [sys.executable, "-c", "from mmovseg_cli.app import main; main()"]
 
 
+def _listen_to_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def started(here: Path, *arguments: object) -> subprocess.Popen[str]:
     """The command line in a process of its own, once its model is at work."""
     (here / "slow_model.py").write_text(SLOW_MODEL)
@@ -44,6 +48,8 @@ def started(here: Path, *arguments: object) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell's background job ignores Ctrl-C, and so would what it starts.
+        preexec_fn=_listen_to_interrupts,
     )
     deadline = time.monotonic() + 50
     while not (here / "working").exists() and process.poll() is None and time.monotonic() < deadline:
