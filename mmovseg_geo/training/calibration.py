@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mmovseg_geo.models.mmovseg.network import MMOVSeg
 from mmovseg_geo.training.augment import TrainingBatch
-from mmovseg_geo.training.cosine_head import CosineHead, SideHead
+from mmovseg_geo.training.cosine_head import CosineHead, SideHead, forward
 
 
 @torch.no_grad()
@@ -31,8 +31,6 @@ def refresh_norms(network: MMOVSeg, batches: Iterable[tuple[TrainingBatch, Tenso
 
 
 def _with_fresh_statistics(network: MMOVSeg, batches: Iterable[tuple[TrainingBatch, Tensor]]) -> MMOVSeg:
-    from mmovseg_geo.training.trainer import forward
-
     other = copy.deepcopy(network)
     for norm in (module for module in other.modules() if isinstance(module, nn.BatchNorm2d)):
         norm.reset_running_stats()

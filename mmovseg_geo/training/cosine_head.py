@@ -5,10 +5,15 @@ Shape suffixes: B batch, T classes, H rows, W columns, C channels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
+from mmovseg_geo.models.mmovseg.compact import image_planes, paired_bands
 from mmovseg_geo.models.mmovseg.head import CostHead, cosine
+from mmovseg_geo.models.mmovseg.network import MMOVSeg
+from mmovseg_geo.training.augment import TrainingBatch
 
 Guidance = tuple[Tensor, ...]
 
@@ -46,3 +51,24 @@ class SideHead(nn.Module):
         """Logits, and the scaled cosines."""
         logits = self.cost(clip_dense, dense, text, clip_guidance, dino_guidance)
         return logits, self.cosines(clip_dense, dense, text, clip_guidance, dino_guidance)[1]
+
+
+def forward(
+    network: MMOVSeg, head: nn.Module, batch: TrainingBatch, text: Tensor
+) -> tuple[Tensor | None, Sequence[Tensor]]:
+    """What `head` makes of a batch by the network's encoders and adapters: logits, where it has any, and cosines."""
+    planes = [
+        None if image is None else image_planes(image, valid, batch.gsd_m)
+        for image, valid in (
+            (batch.optical, batch.optical_valid),
+            (None if batch.sar is None else paired_bands(batch.sar), batch.sar_valid),
+        )
+    ]
+    own, network.head = network.head, head  # type: ignore[assignment]
+    try:
+        answers: tuple[Tensor | None, Sequence[Tensor]] = network(
+            planes[0], planes[1], text, batch.optical_valid, batch.sar_valid
+        )
+    finally:
+        network.head = own
+    return answers

@@ -7,7 +7,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -18,13 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from mmovseg_geo.errors import ConfigError
-from mmovseg_geo.models.mmovseg.compact import build, image_planes, mmovseg_compact, paired_bands
+from mmovseg_geo.models.mmovseg.compact import build, mmovseg_compact
 from mmovseg_geo.models.mmovseg.network import MMOVSeg
 from mmovseg_geo.training.augment import TrainingBatch, augmented
 from mmovseg_geo.training.calibration import refresh_norms
 from mmovseg_geo.training.chips import Chips, load_all
 from mmovseg_geo.training.concepts import Concepts, read_concepts
-from mmovseg_geo.training.cosine_head import CosineHead, SideHead
+from mmovseg_geo.training.cosine_head import CosineHead, SideHead, forward
 from mmovseg_geo.training.distillation import distill
 from mmovseg_geo.training.export import write_weights
 from mmovseg_geo.training.questions import Asker, Questions, answer_loss
@@ -243,27 +243,6 @@ def _shorten(network: MMOVSeg) -> None:
 
 def _norms(network: nn.Module) -> list[nn.BatchNorm2d]:
     return [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-
-
-def forward(
-    network: MMOVSeg, head: nn.Module, batch: TrainingBatch, text: Tensor
-) -> tuple[Tensor | None, Sequence[Tensor]]:
-    """What `head` makes of a batch by the network's encoders and adapters: logits, where it has any, and cosines."""
-    planes = [
-        None if image is None else image_planes(image, valid, batch.gsd_m)
-        for image, valid in (
-            (batch.optical, batch.optical_valid),
-            (None if batch.sar is None else paired_bands(batch.sar), batch.sar_valid),
-        )
-    ]
-    own, network.head = network.head, head  # type: ignore[assignment]
-    try:
-        answers: tuple[Tensor | None, Sequence[Tensor]] = network(
-            planes[0], planes[1], text, batch.optical_valid, batch.sar_valid
-        )
-    finally:
-        network.head = own
-    return answers
 
 
 def gather(recipe: Recipe, concepts: Concepts, folder: Path) -> list[tuple[float, Chips]]:

@@ -12,6 +12,7 @@ from mmovseg_geo.models.mmovseg.network import MMOVSeg
 from mmovseg_geo.training.augment import Augmentation, TrainingBatch, augmented
 from mmovseg_geo.training.chips import Chips
 from mmovseg_geo.training.concepts import FALSE, TRUE, UNASKED, Concepts
+from mmovseg_geo.training.cosine_head import forward
 from mmovseg_geo.training.recipe import Recipe
 
 PLAIN = {"clouds": 0.0, "optical_only": 0.0, "sar_only": 0.0, "gaps": 0.0, "stretched": 0.0, "single_band": 0.0}
@@ -42,8 +43,6 @@ class Validation:
     @torch.inference_mode()
     def measure(self, network: MMOVSeg, head: nn.Module) -> dict[str, float]:
         """IoU at a score of one half for each word, by group; `head` may be one that gives cosines only."""
-        from mmovseg_geo.training.trainer import forward
-
         assert network.text is not None, "a compact network carries its text tower"
         text = network.text.embed(self.words)  # type: ignore[operator]
         numbers = [self._number(word) for word in self.words]
