@@ -1,23 +1,28 @@
-"""CLIP by open_clip, for dense prediction: features of every patch, embeddings of words.
+"""CLIP by open_clip, for dense prediction: features of every patch, embeddings of words, models by name.
 
 Shape suffixes: B batch, C channels of the shared space, D channels of the visual tower, H rows and W columns of
-patches, N tokens, T texts.
+patches, L text tokens, N image tokens, T texts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Any, Protocol
 
 import torch
 from einops import rearrange
-from open_clip import tokenizer
-from open_clip.transformer import QuickGELU, TextTransformer, VisionTransformer
+from open_clip import CLIP, OPENAI_IMAGENET_TEMPLATES, get_model_config, list_models, tokenizer
+from open_clip.transformer import QuickGELU, TextTransformer, VisionTransformer, text_global_pool
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmovseg_geo.errors import ConfigError
+
 _HEAD_WIDTH = 64  # of every visual tower that OpenAI released
 TEMPLATES = ("A photo of a {} in the scene",)
+IMAGENET_TEMPLATES: tuple[str, ...] = tuple(template("{}") for template in OPENAI_IMAGENET_TEMPLATES)
+"""The 80 prompts published with CLIP."""
 
 
 class TextEncoder(Protocol):
@@ -108,6 +113,83 @@ class CLIPText(nn.Module):
     def forward(self, tokens_TN: Tensor) -> Tensor:
         out: Tensor = self.tower(tokens_TN)
         return out
+
+
+class CLIPWords:
+    """The text tower of a whole `open_clip.CLIP`, no further than the longest text goes.
+
+    Attention looks back only, so what follows the end of a text changes nothing; prompts of ten tokens cost a
+    seventh of the full context.
+    """
+
+    CHUNK = 128
+    """Texts at once: their activations take some tens of megabytes."""
+
+    def __init__(self, model: CLIP) -> None:
+        self.model = model
+
+    def tokens(self, texts: Sequence[str]) -> Tensor:
+        """Token ids (T, context), zero padded."""
+        ids: Tensor = tokenizer.tokenize(list(texts), context_length=self.model.context_length)
+        return ids
+
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """Embeddings (T, C), not normalized; a text longer than the context is cut."""
+        ids_TL = self.tokens(texts)
+        ids_TL = ids_TL[:, : int((ids_TL != 0).sum(dim=1).max())].to(self.model.positional_embedding.device)
+        return torch.cat([self._encoded(chunk_TL) for chunk_TL in torch.split(ids_TL, self.CHUNK)])
+
+    def _encoded(self, ids_TL: Tensor) -> Tensor:
+        model, length = self.model, ids_TL.shape[1]
+        x_TLD = model.token_embedding(ids_TL) + model.positional_embedding[:length]
+        causal_LL = torch.full((length, length), -torch.inf, device=x_TLD.device).triu(1)
+        x_TLD = model.ln_final(model.transformer(x_TLD, attn_mask=causal_LL))
+        pooled_TD = text_global_pool(x_TLD, ids_TL, model.text_pool_type, eos_token_id=model.text_eos_id)
+        out_TC: Tensor = pooled_TD @ model.text_projection
+        return out_TC
+
+
+def dense_config(architecture: str) -> dict[str, Any]:
+    """What open_clip knows of an architecture, where patches and words can be compared directly.
+
+    Raises:
+        ConfigError: an unknown name, or why the method cannot use the architecture.
+    """
+    config: dict[str, Any] | None = get_model_config(architecture)
+    if config is None:
+        if "dino" in architecture.lower():
+            reason = "a DINO encoder shares no space with words; the method needs a CLIP model"
+            raise ConfigError(f"encoder {architecture!r} cannot be used: {reason}, such as ViT-B-16-quickgelu.")
+        near = get_close_matches(architecture, list_models(), n=1)
+        advice = f"Did you mean {near[0]}?" if near else "`open_clip.list_models()` lists them."
+        raise ConfigError(f"encoder {architecture!r} is no architecture that open_clip knows. {advice}")
+    reason = _unusable(config)
+    if reason:
+        raise ConfigError(
+            f"encoder {architecture!r} cannot be used: {reason}.\n  Give a plain CLIP ViT, such as ViT-B-16-quickgelu."
+        )
+    return config
+
+
+def _unusable(config: dict[str, Any]) -> str:
+    """Why an architecture of open_clip cannot be used for every patch, or nothing."""
+    vision, text = config["vision_cfg"], config["text_cfg"]
+    if isinstance(vision.get("layers"), list):
+        return "its image tower is a ResNet, which has no patch tokens"
+    if "siglip" in str(text.get("hf_tokenizer_name", "")).lower() or vision.get("timm_pool") == "map":
+        return (
+            "it has no class token, and its patches reach the space of the words only through an attention pool "
+            "over the whole image, as in SigLIP"
+        )
+    if vision.get("timm_model_name"):
+        return f"its image tower is timm's {vision['timm_model_name']}, whose last block is not that of CLIP"
+    if "multimodal_cfg" in config or vision.get("attentional_pool"):
+        return "its patches reach the space of the words only through an attention pool, as in CoCa"
+    if vision.get("pool_type", "tok") != "tok":
+        return "it has no class token of its own: it averages the patches"
+    if text.get("hf_model_name") or text.get("hf_tokenizer_name") or config.get("custom_text"):
+        return "its words need a tokenizer or a text tower that open_clip does not bring along"
+    return ""
 
 
 def embed_texts(encoder: TextEncoder, texts: Sequence[str], templates: Sequence[str] = TEMPLATES) -> Tensor:

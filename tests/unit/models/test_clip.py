@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
+import open_clip
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmovseg_geo.models.clip import CLIPText, DenseCLIP, embed_texts
+from mmovseg_geo.errors import ConfigError
+from mmovseg_geo.models.clip import IMAGENET_TEMPLATES, CLIPText, CLIPWords, DenseCLIP, dense_config, embed_texts
+from tests.unit.models.segearth.tiny import tiny_clip
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +90,46 @@ def test_several_templates_average_their_unit_embeddings() -> None:
     for row, forms in zip(found, ([[2.0, 1.0], [6.0, 3.0]], [[1.0, 1.0], [5.0, 3.0]]), strict=True):
         mean = F.normalize(torch.tensor(forms), dim=-1).mean(dim=0)
         assert torch.allclose(row, F.normalize(mean, dim=-1))
+
+
+@torch.no_grad()
+def test_words_get_the_vectors_that_open_clip_gives_them() -> None:
+    model = tiny_clip()
+    words = CLIPWords(model)
+    texts = ["water", "a bad photo of a very long phrase about buildings.", "", "a " * 100]
+    for chosen in (texts, texts[:2]):
+        torch.testing.assert_close(words.encode(chosen), model.encode_text(words.tokens(chosen)), atol=1e-6, rtol=1e-5)
+
+
+def test_there_are_eighty_published_prompts() -> None:
+    assert len(set(IMAGENET_TEMPLATES)) == 80
+    assert "a bad photo of a road." in {template.format("road") for template in IMAGENET_TEMPLATES}
+
+
+@pytest.mark.parametrize("architecture", open_clip.list_models())
+def test_every_architecture_of_open_clip_is_usable_or_says_why(architecture: str) -> None:
+    if re.match("ViT-(?!.*(SigLIP|CLIPA|worldwide))", architecture):
+        with torch.device("meta"):
+            visual = open_clip.CLIP(**dense_config(architecture)).visual
+        assert visual.pool_type == "tok"
+        assert all(isinstance(block.attn, torch.nn.MultiheadAttention) for block in visual.transformer.resblocks)
+    else:
+        with pytest.raises(ConfigError, match="cannot be used: it"):
+            dense_config(architecture)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "reason"),
+    [
+        ("RN50", "ResNet"),
+        ("ViT-B-16-SigLIP", "attention pool over the whole image, as in SigLIP"),
+        ("coca_ViT-B-32", "CoCa"),
+        ("EVA02-B-16", "timm"),
+        ("roberta-ViT-B-32", "tokenizer or a text tower"),
+        ("vit_base_patch16_dinov3", "shares no space with words"),
+        ("ViT-B-16-quickgeluu", "Did you mean ViT-B-16-quickgelu"),
+    ],
+)
+def test_an_encoder_that_cannot_work_says_why(architecture: str, reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        dense_config(architecture)
