@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
+from scipy.sparse import csr_array
 
 Field = NDArray[np.float32]
 Ints = NDArray[np.int32]
@@ -27,15 +29,18 @@ def _spectrum(shape: tuple[int, int], wavelength: float, slope: float) -> Field:
 
 
 @lru_cache(maxsize=16)
-def _refining(size: int) -> Field:
-    """Matrix that interpolates ceil(size / COARSE) + 3 samples to `size` by a cubic B-spline."""
+def _refining(size: int) -> Any:
+    """Matrix that interpolates ceil(size / COARSE) + 3 samples to `size` by a cubic B-spline.
+
+    Sparse: four numbers in a row are not zero, and a dense product would start threads in every process that simulates.
+    """
     at = np.arange(size) / COARSE
     cell = np.floor(at).astype(int)
     t = at - cell
     weights = np.stack([(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3], axis=1) / 6
     matrix = np.zeros((size, -(-size // COARSE) + 3), np.float32)
     matrix[np.arange(size)[:, None], cell[:, None] + np.arange(4)] = weights
-    return matrix
+    return csr_array(matrix)
 
 
 def fractal(rng: np.random.Generator, shape: tuple[int, int], wavelength: float, slope: float = 2.4) -> Field:
@@ -54,7 +59,7 @@ def fractal(rng: np.random.Generator, shape: tuple[int, int], wavelength: float,
     spectrum = white[0] + 1j * white[1]
     spectrum *= filter_
     made = fft.irfft2(spectrum, s=padded)[: coarse[0], : coarse[1]].astype(np.float32)
-    field: Field = left @ made @ right.T
+    field: Field = np.ascontiguousarray((right @ (left @ made).T).T)
     if wavelength * COARSE > max(shape):
         # The transform is periodic: what is longer than the picture is a slope across it.
         slope_row, slope_col = rng.standard_normal(2) * min(wavelength * COARSE / max(shape), 2.0) * float(field.std())

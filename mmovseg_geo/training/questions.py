@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mmovseg_geo.training.chips import UNKNOWN
-from mmovseg_geo.training.concepts import FALSE, TRUE, UNASKED, Concepts
+from mmovseg_geo.training.concepts import FALSE, TRUE, UNASKED, Concept, Concepts
 
 SMALLEST_SHARE = 0.004
 """A concept with fewer of a chip's pixels is not sought out; it can still be asked by chance."""
@@ -31,11 +31,14 @@ class Questions:
 class Asker:
     """Draws questions: concepts that are there, concepts that are not, and absurd words."""
 
-    def __init__(self, concepts: Concepts, vectors: dict[str, Tensor], *, count: int, text_noise: float) -> None:
+    def __init__(
+        self, concepts: Concepts, vectors: dict[str, Tensor], *, count: int, text_noise: float, joined: float = 0.0
+    ) -> None:
         self.concepts = concepts
         self.vectors = vectors
         self.count = count
         self.text_noise = text_noise
+        self.joined = joined
         self.weights = np.array([concept.weight for concept in concepts.concepts])
         table = np.full((256, len(concepts.concepts)), UNASKED, np.int8)
         table[: len(concepts.truth)] = concepts.truth
@@ -58,12 +61,21 @@ class Asker:
         others = np.flatnonzero((false_K > 0.2) & (true_K <= SMALLEST_SHARE))
         absent = self._drawn(others, self.count - len(present) - num_absurd, rng)
         numbers = [*present, *absent]
-        words = [str(rng.choice(self.concepts.concepts[k].words)) for k in numbers]
-        words += [str(rng.choice(self.concepts.absurd)) for _ in range(self.count - len(words))]
+        vectors = [self._said(self.concepts.concepts[k], rng) for k in numbers]
+        absurd = rng.choice(self.concepts.absurd, self.count - len(vectors))
+        vectors += [self.vectors[str(word)] for word in absurd]
         columns = np.full((256, self.count), FALSE, np.int8)
         columns[:, : len(numbers)] = self.table[:, numbers]
         columns[UNKNOWN] = UNASKED
-        return torch.stack([self.vectors[word] for word in words]), columns.T[:, labels_HW]
+        return torch.stack(vectors), columns.T[:, labels_HW]
+
+    def _said(self, concept: Concept, rng: np.random.Generator) -> Tensor:
+        """One of the concept's words or, as users' synonyms are joined, the mean of several."""
+        if rng.random() >= self.joined:
+            return self.vectors[str(rng.choice(concept.words))]
+        words = list(concept.words + concept.joined)
+        chosen = rng.choice(words, min(int(rng.integers(2, 5)), len(words)), replace=False)
+        return torch.stack([self.vectors[str(word)] for word in chosen]).mean(0)
 
     def _drawn(self, candidates: NDArray[np.int64], count: int, rng: np.random.Generator) -> list[int]:
         if len(candidates) == 0 or count < 1:

@@ -32,7 +32,7 @@ from mmovseg_geo.training.recipe import Recipe, read_recipe
 from mmovseg_geo.training.validation import Validation
 
 logger = logging.getLogger(__name__)
-SETTLING_BATCHES = 40
+SETTLING_BATCHES = 100
 CALIBRATION_STEP = 1_000_000
 SHORTENING = 12.0
 
@@ -80,9 +80,10 @@ class Trainer:
         with torch.no_grad():
             vectors = network.text.embed(concepts.words)  # type: ignore[operator]
         words = dict(zip(concepts.words, vectors, strict=True))
-        noise = self.settings.text_noise
-        self.warmup_asker = Asker(concepts, words, count=self.settings.warmup_questions, text_noise=noise)
-        self.asker = Asker(concepts, words, count=self.settings.questions, text_noise=noise)
+        self.warmup_asker, self.asker = (
+            Asker(concepts, words, count=count, text_noise=self.settings.text_noise, joined=self.settings.joined)
+            for count in (self.settings.warmup_questions, self.settings.questions)
+        )
         head = list(network.head.parameters())
         rest = [p for name, p in network.named_parameters() if p.requires_grad and not name.startswith("head.")]
         groups = [
@@ -164,11 +165,15 @@ class Trainer:
     def _learn(self, batch: TrainingBatch, questions: Questions) -> float:
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * self._pace() * group["rate"]
-        logits, side = forward(self.network, self._head_of(self.network), batch, questions.text)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.settings.precision == "bf16"):
+            logits, side = forward(self.network, self._head_of(self.network), batch, questions.text)
         edges = self.settings.edges
-        loss = sum((answer_loss(part, questions, dice=0.0, edges=edges) for part in side), start=torch.zeros(()))
+        loss = sum(
+            (answer_loss(part.float(), questions, dice=0.0, edges=edges) for part in side), start=torch.zeros(())
+        )
         if logits is not None:
-            loss = self.settings.side_loss * loss + answer_loss(logits, questions, dice=self.settings.dice, edges=edges)
+            answer = answer_loss(logits.float(), questions, dice=self.settings.dice, edges=edges)
+            loss = self.settings.side_loss * loss + answer
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.gradient_clip)

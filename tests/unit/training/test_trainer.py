@@ -109,6 +109,23 @@ def test_an_unknown_setting_is_answered_with_a_suggestion(tmp_path: Path) -> Non
         train(recipe(tmp_path, learnin_rate=1.0), tmp_path / "run")
 
 
+def test_an_unknown_precision_is_refused_at_the_door(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="bf16"):
+        train(recipe(tmp_path, precision="half"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_bfloat16_learns_what_float32_learns(tmp_path: Path) -> None:
+    losses = {}
+    for precision in ("fp32", "bf16"):
+        folder = tmp_path / precision
+        folder.mkdir()
+        train(recipe(folder, precision=precision, check_every=1), run_folder(folder / "run"))
+        losses[precision] = [torch.load(folder / "run" / "checkpoint.pt", weights_only=True)["averaged"]]
+    for name, value in losses["fp32"][0].items():
+        torch.testing.assert_close(losses["bf16"][0][name], value, atol=0.05, rtol=0.1)
+
+
 def test_every_simulated_land_cover_is_true_of_some_word() -> None:
     from mmovseg_geo.training.concepts import read_concepts
 
