@@ -1,0 +1,23 @@
+"""All pixels of a small raster as they are stored: no scaling, no validity, no colors of a palette."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from mmovseg_geo.rasters.source import opened, probe, reading
+
+
+def stored_pixels(path: Path) -> NDArray[Any]:
+    """Every band of a file, (N, H, W) in its own data type, without an alpha band.
+
+    Raises:
+        SceneError: missing, or not a raster that can be read.
+    """
+    facts = probe(str(path))
+    bands = [band for band in range(1, facts.count + 1) if band != facts.alpha] or [1]
+    with reading(str(path)), opened(str(path)) as dataset:
+        pixels: NDArray[Any] = dataset.read(bands)
+    return pixels
