@@ -40,6 +40,7 @@ class SegmentConfig:
     """
 
     model: str = "mmovseg-compact"
+    model_options: Mapping[str, str] = field(default_factory=dict)
     classes: tuple[tuple[str, ...], ...] | None = None
     classes_file: Path | None = None
     background: bool = False

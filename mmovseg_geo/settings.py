@@ -142,6 +142,11 @@ def pairs(value: Any, *, name: str) -> dict[str, str]:
     return found
 
 
+def named(value: Any, *, name: str) -> dict[str, str]:
+    """`["key=value"]` or a mapping, keys as Python spells names."""
+    return {key.lower().replace("-", "_"): text for key, text in pairs(value, name=name).items()}
+
+
 def _option_text(value: Any) -> str:
     return ("YES" if value else "NO") if isinstance(value, bool) else str(value)
 
@@ -163,6 +168,7 @@ def text(value: Any, *, name: str) -> str:
 
 READERS: dict[str, Callable[[Any], Any]] = {
     "model": partial(text, name="model"),
+    "model_options": partial(named, name="model-option"),
     "classes": words,
     "classes_file": Path,
     "background": partial(switch, name="background"),

@@ -82,6 +82,15 @@ SETTINGS: dict[str, Any] = {
             text="Model by name, or a .safetensors file.",
         ),
     ],
+    "model_options": Annotated[
+        list[str] | None,
+        _option(
+            WORDS,
+            "--model-option",
+            metavar="KEY=VALUE",
+            text="A setting of the model, such as factor=0.5 of segearth-ov; repeat.",
+        ),
+    ],
     "bands": Annotated[
         Text,
         _option(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 from mmovseg_geo.errors import ConfigError, WeightsError
+from mmovseg_geo.models import registry
 from mmovseg_geo.models.segmenter import Segmenter
 from mmovseg_geo.vocabulary import Vocabulary
 
@@ -18,7 +20,11 @@ SEGMENTERS = {
     "mmovseg-vitl14": "mmovseg_geo.models.mmovseg.segmenter:mmovseg_vitl14",
     "threshold": "mmovseg_geo.models.threshold:threshold",
 }
-"""Name to `module:builder`; a builder takes (vocabulary | None, *, weights, device, precision, gsd_m)."""
+"""Name to `module:builder`; a builder takes (vocabulary | None, *, weights, device, precision, gsd_m) and, by name, the
+options of its model."""
+
+SETTINGS = ("vocabulary", "weights", "device", "precision", "gsd_m")
+"""What every builder takes; its other parameters are options of the model."""
 
 DEFAULT = "mmovseg-compact"
 
@@ -30,18 +36,21 @@ def load_segmenter(
     device: str = "auto",
     precision: str = "auto",
     gsd_m: float | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Segmenter:
     """A segmenter ready for a vocabulary.
 
     Args:
-        model: a name of `SEGMENTERS`, a weights file (`.safetensors`), or `package.module:builder`.
+        model: a name of `SEGMENTERS` or of `mmovseg models list`, a weights file (`.safetensors`), or
+            `package.module:builder`.
         classes: words as on the command line, a list whose nested lists give synonyms, or None for the model's own.
         device: `auto`, `cpu`, `cuda` or `cuda:n`.
         precision: `auto`, `fp32`, `bf16` or `fp16`.
         gsd_m: ground sampling distance of the scene in meters; the tiling is chosen for it.
+        options: settings of this model, as values or as text.
 
     Raises:
-        ConfigError: unknown model.
+        ConfigError: unknown model, or an option that it does not have.
         VocabularyError: classes that cannot be used.
         WeightsError: missing, damaged or foreign weights.
 
@@ -50,8 +59,25 @@ def load_segmenter(
     """
     vocabulary = classes if classes is None or isinstance(classes, Vocabulary) else Vocabulary.of(classes)
     builder, weights = _builder(model)
-    segmenter: Segmenter = builder(vocabulary, weights=weights, device=device, precision=precision, gsd_m=gsd_m)
+    options = dict(options or {})
+    _check_options(model, builder, list(options))
+    segmenter: Segmenter = builder(
+        vocabulary, weights=weights, device=device, precision=precision, gsd_m=gsd_m, **options
+    )
     return segmenter
+
+
+def _check_options(model: str, builder: Callable[..., Any], names: list[str]) -> None:
+    """A builder that takes any option checks them itself."""
+    parameters = {} if not names else signature(builder).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    known = [name for name in parameters if name not in SETTINGS]
+    for name in names:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            has = f"Did you mean {near[0]}?" if near else f"It has {', '.join(known)}." if known else "It has none."
+            raise ConfigError(f"{model} has no option {name!r}. {has}")
 
 
 def _builder(model: str) -> tuple[Callable[..., Any], Path | None]:
@@ -59,13 +85,29 @@ def _builder(model: str) -> tuple[Callable[..., Any], Path | None]:
         return _imported(SEGMENTERS[model]), None
     if ":" in model and not Path(model).exists() and model.partition(":")[0].replace(".", "").isidentifier():
         return _imported(model), None
+    if model in registry.names():
+        return _registered(model)
+    if Path(model).is_file() and model.endswith(registry.PICKLED):
+        raise WeightsError(
+            f"{model}: a checkpoint as its authors publish it. Convert it once, then use what comes out:\n"
+            f"  mmovseg models convert {model} -o {Path(model).stem}.safetensors"
+        )
     if model.endswith(".safetensors") or Path(model).exists():
         if not Path(model).is_file():
             raise WeightsError(f"{model}: no such weights file. Give a .safetensors file or one of {_names()}.")
         return _imported("mmovseg_geo.models.mmovseg.segmenter:from_file"), Path(model)
-    near = get_close_matches(model, SEGMENTERS, n=1)
+    near = get_close_matches(model, (*SEGMENTERS, *registry.names()), n=1)
     advice = f" Did you mean {near[0]}?" if near else ""
-    raise ConfigError(f"Unknown model {model!r}.{advice} Known: {_names()}; or a .safetensors file.")
+    known = f"{_names()}; the names of `mmovseg models list`; or a .safetensors file"
+    raise ConfigError(f"Unknown model {model!r}.{advice} Known: {known}.")
+
+
+def _registered(name: str) -> tuple[Callable[..., Any], Path | None]:
+    """A published checkpoint: the builder of its network, and its file."""
+    found = registry.entry(name)
+    if found.network not in SEGMENTERS:
+        raise ConfigError(f"{name} is no whole model, but a {found.method}: {found.about}. Known: {_names()}.")
+    return _imported(SEGMENTERS[found.network]), registry.weights_file(name)
 
 
 def _imported(target: str) -> Callable[..., Any]:

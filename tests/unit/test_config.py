@@ -202,3 +202,13 @@ def test_settings_of_the_repository_are_good(path):
 @pytest.mark.parametrize("path", sorted((ROOT / "configs" / "segment").glob("*.csv")), ids=lambda path: path.name)
 def test_class_lists_of_the_repository_are_good(path):
     assert len(SegmentConfig(classes_file=path).vocabulary()) > 1
+
+
+def test_options_of_a_model_come_as_text_and_in_a_file(tmp_path):
+    flags = SegmentConfig(model_options=["Factor=0.5", "long-edge=448"])
+    path = tmp_path / "run.yaml"
+    path.write_text("model_options: {factor: 0.5, long-edge: 448}\n")
+    assert flags.model_options == {"factor": "0.5", "long_edge": "448"}
+    assert load_config(path, SegmentConfig).model_options == flags.model_options
+    with pytest.raises(ConfigError, match="model-option 'factor' is not KEY=VALUE"):
+        SegmentConfig(model_options=["factor"])
