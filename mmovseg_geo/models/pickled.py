@@ -58,7 +58,7 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
 
 def _loaded(path: Path, trust_pickle: bool) -> Any:
     """What the file unpickles to."""
-    archive = _check_kind(path)
+    archive = check_kind(path)
     # Memory-mapped, the states of the optimizer, which may be two thirds of the file, are never read.
     options: dict[str, Any] = {"map_location": "cpu", "mmap": archive}
     try:
@@ -83,7 +83,7 @@ def _loaded(path: Path, trust_pickle: bool) -> Any:
         raise WeightsError(f"{path}: cannot be unpickled: {type(error).__name__}: {error}.") from error
 
 
-def _check_kind(path: Path) -> bool:
+def check_kind(path: Path) -> bool:
     """Whether the file is an archive of `torch.save`, told from its first bytes; the older plain pickle is not.
 
     Raises:
