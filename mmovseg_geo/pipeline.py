@@ -50,7 +50,8 @@ def segment(
     Args:
         out: the label raster; `confidence`: where to write a raster of 0..100, or None for none.
         window: the rows and columns to map; tiles stay those of the whole scene, so labels do not depend on it.
-        min_score: class values below it become background; by default 0.5 where there is a background class.
+        min_score: class values below it become background. By default 0.5 where there is a background class, and 0
+            where the method scores the background like any other class.
         co: GDAL creation options, passed on untouched.
 
     Raises:
@@ -63,7 +64,7 @@ def segment(
     """
     tiling = (tiling or segmenter.tiling).fitted(scene.shape)
     grid = scene.grid if window is None else scene.grid[window.slices]
-    decide = _decision(segmenter.vocabulary, min_score)
+    decide = _decision(segmenter.vocabulary, min_score, scored=getattr(segmenter, "scores_background", False))
     with LabelWriter(
         Path(out),
         grid,
@@ -97,7 +98,8 @@ def finished_rows(
     if not segmenter.sensors & scene.sensors:
         wanted_sensors = " or ".join(sorted(segmenter.sensors))
         raise SceneError(
-            f"{segmenter.name} needs {wanted_sensors} images; {scene.name} has {', '.join(scene.sensors)}."
+            f"{segmenter.name} needs {wanted_sensors} images; {scene.name} has {', '.join(scene.sensors)}.\n"
+            f"  Give a {wanted_sensors} image, or choose another --model: `mmovseg models list` tells their sensors."
         )
     height, width = scene.shape
     tiling = (tiling or segmenter.tiling).fitted((height, width))
@@ -105,12 +107,14 @@ def finished_rows(
     windows = [w for w in tiling.windows((height, width)) if w.intersection(wanted)]
     stitcher = Stitcher((height, width), wanted, tiling, segmenter.planes)
     for done, tiles in _read_ahead(scene, windows, batch_size):
-        with_data = [tile for tile in tiles if tile.valid.any()]
+        # What only another sensor saw is no data to this method.
+        seen = [tile.seen_by(segmenter.sensors) for tile in tiles]
+        with_data = [tile for tile, valid in zip(tiles, seen, strict=True) if valid.any()]
         scores = iter(segmenter(Batch.stack(with_data)) if with_data else ())
-        for tile in tiles:
+        for tile, valid in zip(tiles, seen, strict=True):
             yield from stitcher.release(tile.window.row)
-            if tile.valid.any():
-                stitcher.add(tile.window, next(scores), tile.valid)
+            if valid.any():
+                stitcher.add(tile.window, next(scores), valid)
         if progress:
             progress(done, len(windows))
     yield from stitcher.release(height)
@@ -148,15 +152,19 @@ def _reader() -> Iterator[ThreadPoolExecutor]:
 
 
 def _decision(
-    vocabulary: Vocabulary, min_score: float | None
+    vocabulary: Vocabulary, min_score: float | None, *, scored: bool = False
 ) -> Callable[[Any, NDArray[np.bool_]], tuple[NDArray[Any], NDArray[np.uint8]]]:
-    """How class values (K, h, W) become labels and a confidence of 0..100; both are no-data where not valid."""
+    """How class values (K, h, W) become labels and a confidence of 0..100; both are no-data where not valid.
+
+    `scored` says that the background is among the K classes, and wins pixels as they do.
+    """
     background = vocabulary.background
     if min_score is None:
-        min_score = CLAIM if background else 0.0
+        min_score = CLAIM if background and not scored else 0.0
     if min_score > 0 and not background:
         raise ConfigError(f"A minimum score of {min_score:g} needs a background class for the rest: add --background.")
-    ids = np.array([entry.id for entry in vocabulary.scored], dtype=vocabulary.dtype)
+    classes = vocabulary.classes if scored else vocabulary.scored
+    ids = np.array([entry.id for entry in classes], dtype=vocabulary.dtype)
 
     def decide(values: Any, valid: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[np.uint8]]:
         labels = np.full(valid.shape, vocabulary.ignore, dtype=vocabulary.dtype)
@@ -167,7 +175,7 @@ def _decision(
         winner = ids[to_numpy(xp.argmax(values, axis=0))]
         best = to_numpy(xp.max(values, axis=0))
         if background:
-            unclaimed = best < min_score
+            unclaimed = (best < min_score) & (winner != background.id)
             winner[unclaimed] = background.id
             best = np.where(unclaimed, 1 - best, best)
         np.copyto(labels, winner, where=valid)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -88,6 +88,12 @@ class Tile:
     def valid(self) -> NDArray[np.bool_]:
         """(H, W) bool: pixels that at least one sensor saw."""
         return either(self.optical_valid, self.sar_valid)
+
+    def seen_by(self, sensors: Collection[Sensor]) -> NDArray[np.bool_]:
+        """(H, W) bool: pixels that at least one of these sensors saw; the tile carries at least one of them."""
+        return either(
+            self.optical_valid if "optical" in sensors else None, self.sar_valid if "sar" in sensors else None
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,6 +23,8 @@ class Segmenter(Protocol):
         tiling: the tile size and overlap it was tuned for.
         planes: Q, the number of score planes to blend.
         provenance: model name, revision (sha256 of the weights), precision, prompts: JSON-able values for map tags.
+
+    A method that scores the background like any other class says so by an attribute `scores_background`, which is true.
     """
 
     name: str
@@ -37,5 +39,5 @@ class Segmenter(Protocol):
         ...
 
     def probabilities(self, scores: Array) -> Array:
-        """Averaged scores (Q, H, W) to class values (K, H, W) in [0, 1], K without the background."""
+        """Averaged scores (Q, H, W) to class values (K, H, W) in [0, 1], K without a background that is not scored."""
         ...

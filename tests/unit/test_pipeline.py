@@ -151,3 +151,25 @@ def test_pixels_without_data_are_no_class():
 def test_a_minimum_score_without_background_is_refused():
     with pytest.raises(ConfigError, match="--background"):
         _decision(Vocabulary.of("a,b"), 0.3)
+
+
+def test_a_background_that_is_scored_wins_pixels_and_takes_those_below_the_minimum():
+    vocabulary = Vocabulary.of("background,a,b")
+    values = np.array([[[0.5, 0.2, 0.3]], [[0.4, 0.7, 0.3]], [[0.1, 0.1, 0.35]]])
+    valid = np.ones((1, 3), bool)
+    labels, confidence = _decision(vocabulary, None, scored=True)(values, valid)
+    assert labels.tolist() == [[0, 1, 2]]
+    assert confidence.tolist() == [[50, 70, 35]]
+    labels, confidence = _decision(vocabulary, 0.6, scored=True)(values, valid)
+    assert labels.tolist() == [[0, 1, 0]]
+    assert confidence.tolist() == [[50, 70, 65]]
+
+
+def test_what_only_another_sensor_saw_is_no_data_to_a_method():
+    optical, sar = a_picture(), a_picture()
+    optical[:, 40:] = np.nan
+    segmenter = ThresholdSegmenter(Vocabulary.of("dark,bright"))
+    segmenter.sensors = frozenset({"optical"})
+    scene = MemoryScene(optical, sar)
+    seen = np.concatenate([valid for _, _, valid in finished_rows(scene, segmenter, tiling=Tiling(32, 8))])
+    np.testing.assert_array_equal(seen, ~np.isnan(optical))
