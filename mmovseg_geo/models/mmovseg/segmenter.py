@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmovseg_geo.errors import ConfigError, WeightsError
+from mmovseg_geo.errors import WeightsError
+from mmovseg_geo.models.compute import device_of, dtype_of, mixed
 from mmovseg_geo.models.mmovseg import compact, variants
 from mmovseg_geo.models.mmovseg.checkpoint import build_loaded, load
 from mmovseg_geo.models.mmovseg.network import MMOVSeg
@@ -22,7 +22,6 @@ from mmovseg_geo.tiles import Batch, Sensor
 from mmovseg_geo.vocabulary import Vocabulary
 
 Synonyms = Literal["mean", "max"]
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class MMOVSegSegmenter:
@@ -43,8 +42,8 @@ class MMOVSegSegmenter:
         self.vocabulary = vocabulary
         self.view = view
         self.tiling = view.tiling(gsd_m)
-        self.device = torch.device(_device(device))
-        self.dtype = _dtype(precision, self.device)
+        self.device = device_of(device)
+        self.dtype = dtype_of(precision, self.device)
         self.synonyms = synonyms
         self.words = [entry.words for entry in vocabulary.scored]
         self.text = _embedded(network, view, self.words, synonyms).to(self.device)
@@ -68,8 +67,7 @@ class MMOVSegSegmenter:
         if optical is None and sar is None:
             shape = batch.valid.shape
             return torch.zeros(shape[0], self.planes, *shape[1:], device=self.device)
-        mixed = torch.autocast(self.device.type, self.dtype) if self.dtype != torch.float32 else nullcontext()
-        with mixed:
+        with mixed(self.device, self.dtype):
             scores = self.view.scores(self.network, optical, sar, self.text, batch.gsd_m)
         return scores.float()
 
@@ -175,19 +173,3 @@ def _embedded(network: MMOVSeg, view: View, words: list[tuple[str, ...]], synony
     groups = torch.split(vectors, [len(group) for group in words])
     means = [group.mean(0) for group in groups]
     return F.normalize(torch.stack(means), dim=-1)
-
-
-def _device(device: str) -> str:
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(f"No GPU for device {device!r} was found. Use --device cpu.")
-    return device
-
-
-def _dtype(precision: str, device: torch.device) -> torch.dtype:
-    if precision == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
-    if precision not in PRECISIONS:
-        raise ConfigError(f"Unknown precision {precision!r}. Known: auto, {', '.join(PRECISIONS)}.")
-    return PRECISIONS[precision]

@@ -1,0 +1,42 @@
+"""Where a model runs, and with which numbers."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+from mmovseg_geo.errors import ConfigError
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def device_of(name: str) -> torch.device:
+    """The device that `auto`, `cpu`, `cuda` or `cuda:n` means here.
+
+    Raises:
+        ConfigError: a GPU was asked for, and there is none.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(f"No GPU for device {name!r} was found. Use --device cpu.")
+    return torch.device(name)
+
+
+def dtype_of(precision: str, device: torch.device) -> torch.dtype:
+    """The type that `auto`, `fp32`, `bf16` or `fp16` means on a device: `auto` is bf16 on a GPU, else fp32.
+
+    Raises:
+        ConfigError: an unknown word.
+    """
+    if precision == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    if precision not in PRECISIONS:
+        raise ConfigError(f"Unknown precision {precision!r}. Known: auto, {', '.join(PRECISIONS)}.")
+    return PRECISIONS[precision]
+
+
+def mixed(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
+    """Within it, products of matrices are computed in `dtype`."""
+    return torch.autocast(device.type, dtype) if dtype != torch.float32 else nullcontext()
