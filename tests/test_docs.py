@@ -14,7 +14,8 @@ CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 
 
 def commands() -> list[str]:
-    return [command.name or command.callback.__name__ for command in app.registered_commands]
+    groups = [group.typer_instance.info.name for group in app.registered_groups]
+    return [*(command.name or command.callback.__name__ for command in app.registered_commands), *groups]
 
 
 @pytest.mark.parametrize("command", commands())

@@ -29,11 +29,14 @@ TALKING: dict[str, Any] = {
 """Options of every command."""
 
 
-def command(app: typer.Typer, *, options: Mapping[str, Any] | None = None) -> Callable[[Callable[..., None]], None]:
+def command(
+    app: typer.Typer, *, options: Mapping[str, Any] | None = None, name: str | None = None
+) -> Callable[[Callable[..., None]], None]:
     """Register a function `(talk, arguments..., **settings)` as the command of its name.
 
     Args:
         options: name to annotation of the options that arrive in `**settings`, None where not given.
+        name: of the command, where it cannot be that of a function.
     """
 
     def register(run: Callable[..., None]) -> None:
@@ -58,7 +61,7 @@ def command(app: typer.Typer, *, options: Mapping[str, Any] | None = None) -> Ca
         call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
         call.__name__, call.__doc__ = run.__name__, run.__doc__
-        app.command()(call)
+        app.command(name)(call)
 
     return register
 

@@ -12,6 +12,7 @@ import rasterio
 from mmovseg_cli.app import app
 
 COMMANDS = ["segment", "batch", "polygonize", "info", "train"]
+GROUPS = ["models"]
 WORDS = ("--classes", "dark,bright")
 HEAVY = ("torch", "rasterio", "numpy", "geopandas", "odc", "pyproj", "yaml")
 
@@ -21,7 +22,7 @@ def labels(path) -> set[int]:
         return set(dataset.read(1).ravel().tolist())
 
 
-@pytest.mark.parametrize("words", [["--help"], ["-h"], ["--version"], *([name, "-h"] for name in COMMANDS)])
+@pytest.mark.parametrize("words", [["--help"], ["-h"], ["--version"], *([name, "-h"] for name in (*COMMANDS, *GROUPS))])
 def test_help_loads_no_heavy_library(words):
     script = (
         "import sys; from mmovseg_cli.app import app\n"
@@ -47,6 +48,7 @@ def test_help_is_instant():
 
 def test_all_commands_are_there():
     assert sorted(command.callback.__name__ for command in app.registered_commands) == sorted(COMMANDS)
+    assert [group.typer_instance.info.name for group in app.registered_groups] == GROUPS
 
 
 def test_every_switch_that_is_on_can_be_put_off(run):

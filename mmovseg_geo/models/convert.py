@@ -1,0 +1,256 @@
+"""Published checkpoints to ours: safetensors that say what they are, where they came from and that they are whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path, PurePosixPath
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+import mmovseg_geo
+from mmovseg_geo.errors import ConfigError, OutputError, WeightsError
+from mmovseg_geo.models import hub, registry
+from mmovseg_geo.models.mmovseg import checkpoint, compact, variants
+from mmovseg_geo.models.mmovseg.network import build
+from mmovseg_geo.models.pickled import read_checkpoint
+from mmovseg_geo.models.registry import Entry
+
+PUBLISHED = {"mmovseg-vitb16": variants.mmovseg_vitb16, "mmovseg-vitl14": variants.mmovseg_vitl14}
+"""Networks whose official checkpoints are renamed, with their numbers."""
+
+UPSAMPLER = "upsampler."
+"""What Lightning puts before the keys of an upsampler it trained."""
+
+CHECKSUM = "content_sha256"
+"""Of all tensors, in the metadata of a converted file: `verify` reads it."""
+
+
+@dataclass(frozen=True)
+class Converted:
+    """Tensors under our keys, and what the file will say of itself."""
+
+    network: str
+    tensors: dict[str, Tensor]
+    about: dict[str, str]
+
+
+def convert(path: Path, *, found: Entry | None = None, trust_pickle: bool = False) -> Converted:
+    """An official checkpoint as ours; which network it is for is told from its keys.
+
+    Args:
+        path: a torch or safetensors file, or an archive that holds `found.member`.
+        found: the name it was published under; None to tell it from the names of the file and its network.
+        trust_pickle: as in `read_checkpoint`.
+
+    Raises:
+        WeightsError: no checkpoint, or one for another network; the message names the file and the keys.
+        ConfigError: it is converted already.
+    """
+    path = Path(path)
+    if "variant" in _metadata(path):
+        raise ConfigError(f"{path} is converted already; use it with --model, or see it with `mmovseg models show`.")
+    with _member(path, found) as file:
+        state = read_checkpoint(file, trust_pickle=trust_pickle)
+        network, tensors = _recognized(state, file)
+        found = found or _published_as(file.name, network)
+        if found is not None and found.network != network:
+            raise WeightsError(f"{file}: a checkpoint of {network}; {found.name} is one of {found.network}.")
+        about = {
+            "variant": network,
+            "source_file": file.name,
+            "source_sha256": hub.digest(file),
+            "converted_by": f"mmovseg-geo {mmovseg_geo.__version__}",
+            "licence": "unknown",
+            **(_published(found) if found else {}),
+            CHECKSUM: checksum(tensors),
+        }
+        return Converted(network, tensors, about)
+
+
+def write(converted: Converted, out: Path, *, overwrite: bool = False) -> Path:
+    """Write the file; it has its name only when it is complete.
+
+    Raises:
+        OutputError: it exists, has another suffix than `.safetensors`, or cannot be written.
+    """
+    check_output(out, overwrite=overwrite)
+    staged = out.with_name(f".{out.name}.unfinished-{os.getpid()}")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        staged.touch()
+        mode = staged.stat().st_mode
+        save_file(_apart(converted.tensors), staged, metadata=converted.about)
+        staged.chmod(mode)  # safetensors makes files that only their owner can read, which a shared cache cannot use
+        staged.replace(out)
+    except (OSError, SafetensorError) as error:
+        raise OutputError(f"Cannot write {out}: {error}. Nothing was left there.") from error
+    finally:
+        staged.unlink(missing_ok=True)
+    return out
+
+
+def check_output(out: Path, *, overwrite: bool = False) -> None:
+    """Refuse an output before any work is done for it."""
+    if out.suffix != ".safetensors":
+        raise OutputError(f"{out}: converted weights are .safetensors files; give such a name.")
+    if out.exists() and not overwrite:
+        raise OutputError(f"{out} exists already. Add --overwrite to replace it, or give another name with -o.")
+
+
+def check_fits(network: str, tensors: Mapping[str, Tensor], source: str) -> None:
+    """Refuse tensors that do not fill their network; those on the meta device, which have shapes only, will do.
+
+    Raises:
+        WeightsError: entries are missing, unexpected or of another shape, or nobody knows the network.
+    """
+    layout = registry.layout(network)
+    if layout:
+        wrong = [
+            f"{key} is {tuple(tensors[key].shape) if key in tensors else 'missing'}, expected {shape}"
+            for key, shape in layout.items()
+            if key not in tensors or tuple(tensors[key].shape) != shape
+        ]
+        if wrong:
+            raise WeightsError(f"{source} is not a checkpoint of {network}: {'; '.join(wrong)}.")
+        return
+    with torch.device("meta"):
+        empty = _empty(network, source)
+    checkpoint.load(empty, tensors, source=source)
+
+
+def checksum(tensors: Mapping[str, Tensor]) -> str:
+    """The sha256 of names, types, shapes and values, whatever their order in the file."""
+    found = sha256()
+    for name in sorted(tensors):
+        value = tensors[name].detach().contiguous()
+        found.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        found.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
+def _empty(network: str, source: str) -> nn.Module:
+    makers: dict[str, Callable[[], nn.Module]] = {
+        "mmovseg-compact": lambda: compact.build(compact.mmovseg_compact()),
+        **{name: lambda params=params: build(params()) for name, params in PUBLISHED.items()},  # type: ignore[misc]
+    }
+    if network not in makers:
+        raise WeightsError(f"{source}: made for the unknown network {network!r}. Known: {', '.join(makers)}.")
+    return makers[network]()
+
+
+def _recognized(state: dict[str, Tensor], path: Path) -> tuple[str, dict[str, Tensor]]:
+    """The network, and the tensors under our keys."""
+    if "upsample1.weight" in state:
+        try:
+            network = checkpoint.infer_variant(state)
+            tensors = checkpoint.rename(state, checkpoint.rules(PUBLISHED[network]()))
+        except WeightsError as error:
+            raise WeightsError(f"{path}: {error}") from error
+        check_fits(network, tensors, str(path))
+        return network, tensors
+    state = {key.removeprefix(UPSAMPLER): value for key, value in state.items()}
+    for network in registry.networks():
+        if all(key in state and tuple(state[key].shape) == shape for key, shape in registry.layout(network).items()):
+            return network, state
+    listed, known = ", ".join(list(state)[:4]), ", ".join(registry.networks())
+    raise WeightsError(
+        f"{path}: a checkpoint of a network mmovseg does not know; its {len(state)} entries begin with {listed}.\n"
+        f"  Known: MM-OVSeg (modelPIE.pth and the like; an encoder alone is not enough), {known}."
+    )
+
+
+def _published_as(file: str, network: str) -> Entry | None:
+    """The entry of a file that has the name it was published under; None where that is nobody's or several names'."""
+    entries = [registry.entry(name) for name in registry.names()]
+    same = [
+        found
+        for found in entries
+        if found.source and found.network == network and file in (found.member, PurePosixPath(found.source.file).name)
+    ]
+    return same[0] if len(same) == 1 else None
+
+
+def _published(found: Entry) -> dict[str, str]:
+    """What the registry adds to the metadata."""
+    source = found.source
+    assert source is not None, found.name
+    words = [[word] for word in found.evaluated or found.classes]
+    about = {
+        "name": found.name,
+        "licence": found.licence or "unknown",
+        "source": f"{source.address}, {source.file}" + (f", {found.member}" if found.member else ""),
+        "classes": json.dumps(words),
+        "trained_classes": json.dumps(found.classes),
+    }
+    return {key: value for key, value in about.items() if value != "[]"}
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    if path.suffix != ".safetensors" or not path.is_file():
+        return {}
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}
+    except (SafetensorError, OSError):
+        return {}  # said better by whoever reads the tensors
+
+
+@contextmanager
+def _member(path: Path, found: Entry | None) -> Iterator[Path]:
+    """The checkpoint itself, taken out of the archive it may be in."""
+    members = checkpoints_in(path)
+    if not members:
+        yield path
+        return
+    wanted = found.member if found else None
+    member = next((name for name in members if PurePosixPath(name).name == wanted), None)
+    if member is None:
+        listed = ", ".join(PurePosixPath(name).name for name in members)
+        lacks = f"has no {wanted}" if wanted else "is an archive; say with --as NAME which checkpoint is meant"
+        raise WeightsError(f"{path} {lacks}. It holds {listed}.")
+    scratch = hub.assets() / "mmovseg"
+    scratch.mkdir(parents=True, exist_ok=True)
+    # A checkpoint that is still mapped cannot be removed on every system.
+    with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=scratch, ignore_cleanup_errors=True) as folder:
+        taken = Path(folder) / PurePosixPath(member).name
+        try:
+            with zipfile.ZipFile(path) as archive, archive.open(member) as packed, taken.open("wb") as target:
+                shutil.copyfileobj(packed, target, 1 << 22)
+        except zipfile.BadZipFile as error:
+            raise WeightsError(f"{path}: the archive is damaged ({error}). Get it again.") from error
+        yield taken
+
+
+def checkpoints_in(path: Path) -> list[str]:
+    """Checkpoints in an archive; none for a file that is no archive, or that torch wrote itself."""
+    if not zipfile.is_zipfile(path):
+        return []
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    if any(name.endswith("/data.pkl") for name in names):
+        return []
+    return [name for name in names if name.endswith((".pth", ".pt", ".ckpt")) and "__MACOSX" not in name]
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors, none of which shares its memory: safetensors stores no views."""
+    apart, seen = {}, set()
+    for name, value in tensors.items():
+        own = value.detach().contiguous()
+        storage = own.untyped_storage()
+        if storage.nbytes() != own.nbytes or storage.data_ptr() in seen:
+            own = own.clone()
+        seen.add(own.untyped_storage().data_ptr())
+        apart[name] = own
+    return apart
