@@ -133,11 +133,11 @@ def _found(root: Path, kind: str, patterns: tuple[str, ...], config: DatasetConf
 def _matching(root: Path, pattern: str) -> dict[str, Path]:
     folder, _, name = pattern.rpartition("/")
     head, _, tail = name.partition(PLACEHOLDER)
-    stem, suffix = os.path.splitext(tail)
+    stem, dot, suffix = tail.rpartition(".")
     files: dict[str, Path] = {}
     place = root / folder
     for path in sorted(place.iterdir()) if place.is_dir() else ():
-        if path.name.startswith(".") or not path.is_file() or _format(path.suffix) != _format(suffix):
+        if path.name.startswith(".") or not path.is_file() or _format(path.suffix) != _format(dot + suffix):
             continue
         base = path.name[: len(path.name) - len(path.suffix)]
         if base.startswith(head) and base.endswith(stem) and len(base) > len(head) + len(stem):

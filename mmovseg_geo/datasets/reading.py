@@ -175,10 +175,10 @@ def _split(name: str, given: Any, has_seen: bool, path: Path) -> Split:
         value = entry.get(kind, [])
         patterns[kind] = _texts([value] if isinstance(value, str) else value, f"{where}.{kind}", path)
         for pattern in patterns[kind]:
-            if pattern.count(PLACEHOLDER) != 1 or PLACEHOLDER not in pattern.rpartition("/")[2] or pattern[0] == "/":
+            if not re.fullmatch(r"(?!/)(.*/)?[^/{}]*\{id\}[^/{}]*\.\w+", pattern):
                 raise ConfigError(
                     f"{path}: {where}.{kind} {pattern!r} should be a path below the set's folder with {PLACEHOLDER} "
-                    f"once, in the file name: val/images/{PLACEHOLDER}.png"
+                    f"once, in a file name that has a suffix: val/images/{PLACEHOLDER}.png"
                 )
     if not patterns["labels"] or not (patterns["optical"] or patterns["sar"]):
         raise ConfigError(f"{path}: {where} needs `labels`, and `optical`, `sar` or both.")
