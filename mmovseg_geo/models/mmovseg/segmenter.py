@@ -144,14 +144,15 @@ def _published(
 ) -> MMOVSegSegmenter:
     if weights is None:
         raise WeightsError(
-            f"{name} comes without weights, and none are downloaded.\n"
-            "  Give a file with --model PATH.safetensors, or use the bundled mmovseg-compact."
+            f"{name} is a network without weights of its own.\n"
+            f"  Take a published checkpoint (--model {name}-pie; mmovseg models list shows all), give a file with\n"
+            "  --model PATH.safetensors, or use the bundled mmovseg-compact."
         )
     params = {"mmovseg-vitb16": variants.mmovseg_vitb16, "mmovseg-vitl14": variants.mmovseg_vitl14}[name]()
     found = open_weights(weights)
     network = build_loaded(params, found.tensors(), source=str(found.path))
     return MMOVSegSegmenter(
-        name, network, PublishedView(params), _vocabulary(vocabulary, found), found,
+        found.details.get("name", name), network, PublishedView(params), _vocabulary(vocabulary, found), found,
         gsd_m=gsd_m, device=device, precision=precision,
     )  # fmt: skip
 
