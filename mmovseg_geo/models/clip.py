@@ -155,6 +155,8 @@ def dense_config(architecture: str) -> dict[str, Any]:
     Raises:
         ConfigError: an unknown name, or why the method cannot use the architecture.
     """
+    if architecture.startswith("hf-hub:"):
+        raise ConfigError(f"encoder {architecture!r} would be fetched. Give its open_clip name and a checkpoint file.")
     config: dict[str, Any] | None = get_model_config(architecture)
     if config is None:
         if "dino" in architecture.lower():

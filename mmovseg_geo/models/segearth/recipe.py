@@ -13,6 +13,9 @@ from mmovseg_geo.errors import ConfigError
 from mmovseg_geo.models.segearth.attention import Attention
 from mmovseg_geo.tiles import Tiling
 
+LARGEST_IMAGE = 8192
+"""Pixels along a side of an image that is scaled as a whole."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -82,12 +85,14 @@ class Recipe:
     def tiling(self) -> Tiling:
         """Tiles that are one window each, so that blending them is the published average over windows.
 
-        Where the whole image is one window, it is a tile of two published windows a side, as the images were.
+        Where the whole image is one window, it is a tile of two published windows a side, as the images were; with a
+        `long_edge`, tiles are whole images.
         """
+        if self.long_edge:
+            return Tiling(LARGEST_IMAGE, 0, "uniform")
         size = self.window or 2 * Recipe.window
         step = self.stride if self.window else size // 2
-        scale = 1.0 if self.long_edge else self.factor
-        return Tiling(max(round(size / scale), 1), round((size - step) / scale), "uniform")
+        return Tiling(max(round(size / self.factor), 1), round((size - step) / self.factor), "uniform")
 
 
 def _number(value: Any, *, name: str) -> float:

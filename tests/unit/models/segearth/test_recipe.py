@@ -50,7 +50,7 @@ def test_gem_goes_with_a_bias_of_nothing() -> None:
         ({"factor": 1}, Tiling(224, 112, "uniform")),
         ({"factor": 2}, Tiling(112, 56, "uniform")),
         ({"window": 0}, Tiling(1000, 500, "uniform")),
-        ({"long_edge": 448, "window": 0}, Tiling(448, 224, "uniform")),
+        ({"long_edge": 448}, Tiling(8192, 0, "uniform")),
     ],
 )
 def test_a_tile_is_one_window_at_the_scale_of_the_scene(options: dict[str, Any], tiling: Tiling) -> None:
