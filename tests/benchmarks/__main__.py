@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks speed|memory [--folder DIR]`: figures of whole commands, printed as one table.
+"""`python -m tests.benchmarks speed|memory|upsampler [--folder DIR]`: figures of whole commands, printed as one table.
 
 Each row is a process of its own; its peak resident memory is what the operating system counted.
 """
@@ -58,19 +58,31 @@ def memory(folder: Path, model: str) -> None:
     print(f"\ntwice as high takes {100 * (rows[2][1]['peak_mb'] / rows[1][1]['peak_mb'] - 1):+.1f} % memory")
 
 
-def table(rows: list[tuple[str, dict[str, float]]]) -> None:
-    print("| run | " + " | ".join(rows[0][1]) + " |\n|---|" + "---|" * len(rows[0][1]))
+def upsampler() -> None:
+    """Joint bilateral upsampling of 512 channels, ours and unfolded in chunks of 32 channels."""
+    from tests.benchmarks.upsampling import compare
+
+    for number, row in enumerate(compare()):
+        table([row], head=number == 0)
+
+
+def table(rows: list[tuple[str, dict[str, float]]], *, head: bool = True) -> None:
+    if head:
+        print("| run | " + " | ".join(rows[0][1]) + " |\n|---|" + "---|" * len(rows[0][1]))
     for name, figures in rows:
         print(f"| {name} | " + " | ".join(f"{value:.2f}" for value in figures.values()) + " |", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("which", choices=("speed", "memory"))
+    parser.add_argument("which", choices=("speed", "memory", "upsampler"))
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "mmovseg-benchmarks")
     parser.add_argument("--model", default="mmovseg-compact")
     arguments = parser.parse_args()
-    {"speed": speed, "memory": memory}[arguments.which](arguments.folder, arguments.model)
+    if arguments.which == "upsampler":
+        upsampler()
+    else:
+        {"speed": speed, "memory": memory}[arguments.which](arguments.folder, arguments.model)
 
 
 if __name__ == "__main__":
