@@ -18,6 +18,9 @@ SEGMENTERS = {
     "mmovseg-compact": "mmovseg_geo.models.mmovseg.segmenter:mmovseg_compact",
     "mmovseg-vitb16": "mmovseg_geo.models.mmovseg.segmenter:mmovseg_vitb16",
     "mmovseg-vitl14": "mmovseg_geo.models.mmovseg.segmenter:mmovseg_vitl14",
+    "segearth-ov": "mmovseg_geo.models.segearth.builders:segearth_ov",
+    "segearth-ov2": "mmovseg_geo.models.segearth.builders:segearth_ov2",
+    "segearth-ov2-sar": "mmovseg_geo.models.segearth.builders:segearth_ov2_sar",
     "threshold": "mmovseg_geo.models.threshold:threshold",
 }
 """Name to `module:builder`; a builder takes (vocabulary | None, *, weights, device, precision, gsd_m) and, by name, the
@@ -80,6 +83,15 @@ def _check_options(model: str, builder: Callable[..., Any], names: list[str]) ->
             raise ConfigError(f"{model} has no option {name!r}. {has}")
 
 
+def reads_only_sar(model: str) -> bool:
+    """Whether a model that is given by name takes SAR images and no others.
+
+    >>> reads_only_sar("segearth-ov2-sar")
+    True
+    """
+    return model in registry.names() and registry.entry(model).sensors == ("sar",)
+
+
 def _builder(model: str) -> tuple[Callable[..., Any], Path | None]:
     if model in SEGMENTERS:
         return _imported(SEGMENTERS[model]), None
@@ -107,7 +119,8 @@ def _registered(name: str) -> tuple[Callable[..., Any], Path | None]:
     found = registry.entry(name)
     if found.network not in SEGMENTERS:
         raise ConfigError(f"{name} is no whole model, but a {found.method}: {found.about}. Known: {_names()}.")
-    return _imported(SEGMENTERS[found.network]), registry.weights_file(name)
+    path = registry.weights_file(name)  # before the import, which takes seconds
+    return _imported(SEGMENTERS[found.network]), path
 
 
 def _imported(target: str) -> Callable[..., Any]:

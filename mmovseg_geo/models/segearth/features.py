@@ -13,6 +13,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmovseg_geo.errors import ConfigError
 from mmovseg_geo.models.segearth.attention import Attention, gem_attention, mixed_values
 
 GEM_BLOCKS = 6
@@ -26,13 +27,16 @@ class DenseFeatures(nn.Module):
         visual: the image tower of an `open_clip.CLIP`.
         last: the changed outputs of so many last blocks are summed.
         residual: keep the skip connection and the MLP in what is put out; the stream itself always has them.
+
+    Raises:
+        ConfigError: more layers than the tower has.
     """
 
     def __init__(self, visual: Any, attention: Attention = "segearth", *, last: int = 1, residual: bool = False):
         super().__init__()
         blocks = len(visual.transformer.resblocks)
         if not 1 <= last <= blocks:
-            raise ValueError(f"last {last} does not fit an image tower of {blocks} blocks")
+            raise ConfigError(f"last {last} does not fit an image tower of {blocks} blocks; give 1 to {blocks}.")
         self.visual = visual
         self.attention = attention
         self.last = last

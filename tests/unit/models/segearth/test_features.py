@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mmovseg_geo.errors import ConfigError
 from mmovseg_geo.models.segearth.attention import mixed_values
 from mmovseg_geo.models.segearth.features import DenseFeatures
 from tests.unit.models.segearth.tiny import tiny_clip
@@ -106,5 +107,5 @@ def test_a_grid_of_as_many_cells_takes_the_table_as_it_is(visual: Any) -> None:
 
 
 def test_more_layers_than_there_are_is_an_error(visual: Any) -> None:
-    with pytest.raises(ValueError, match="4 does not fit an image tower of 3 blocks"):
+    with pytest.raises(ConfigError, match="4 does not fit an image tower of 3 blocks"):
         DenseFeatures(visual, last=4)

@@ -1,0 +1,193 @@
+"""The published training-free systems by name, put together from the weights on this machine."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from mmovseg_geo.errors import ConfigError, VocabularyError, WeightsError
+from mmovseg_geo.models import registry
+from mmovseg_geo.models.compute import device_of
+from mmovseg_geo.models.segearth.encoder import load_encoder
+from mmovseg_geo.models.segearth.recipe import SEGEARTH_OV, SEGEARTH_OV2_SAR, Recipe
+from mmovseg_geo.models.segearth.segmenter import SegEarthSegmenter
+from mmovseg_geo.models.segearth.upsampler import FACTOR, JointBilateralUpsampler, build_upsampler, load_upsampler
+from mmovseg_geo.models.segearth.view import View
+from mmovseg_geo.tiles import Sensor
+from mmovseg_geo.vocabulary import Vocabulary
+
+logger = logging.getLogger(__name__)
+
+UPSAMPLERS = {"jbu_one": "simfeatup-jbu-one", "jbu_stack": "featup-jbu-stack-clip"}
+"""Kind to the name of its weights."""
+
+OPENAI_CHANNELS = 512
+"""Of the features that the published upsamplers were trained on."""
+
+ENCODER_OPTIONS = ("encoder", "checkpoint", "activation")
+
+FOREIGN = "ViT-B-16"
+"""Architecture that a checkpoint given without one is taken for, as in the published program: with the exact GELU."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One sensor of a published system.
+
+    Attributes:
+        encoder: its architecture; `weights`: the name of its weights.
+    """
+
+    sensor: Sensor
+    encoder: str
+    weights: str
+    recipe: Recipe
+
+
+OPTICAL = Part("optical", "ViT-B-16-quickgelu", "clip-vitb16-openai", SEGEARTH_OV)
+SAR = Part("sar", "ViT-B-16", "alignearth-sar-vitb16", SEGEARTH_OV2_SAR)
+
+
+def segearth_ov(
+    vocabulary: Vocabulary | None = None, *, weights: Path | None = None, device: str = "auto",
+    precision: str = "auto", gsd_m: float | None = None, **options: Any,
+) -> SegEarthSegmenter:  # fmt: skip
+    """SegEarth-OV: optical images; options are those of `Recipe`, `encoder`, `checkpoint` and `activation`."""
+    return _built("segearth-ov", (OPTICAL,), vocabulary, weights, device, precision, options)
+
+
+def segearth_ov2_sar(
+    vocabulary: Vocabulary | None = None, *, weights: Path | None = None, device: str = "auto",
+    precision: str = "auto", gsd_m: float | None = None, **options: Any,
+) -> SegEarthSegmenter:  # fmt: skip
+    """SegEarth-OV-2 with the AlignEarth encoder: SAR images; options as for `segearth_ov`."""
+    return _built("segearth-ov2-sar", (SAR,), vocabulary, weights, device, precision, options)
+
+
+def segearth_ov2(
+    vocabulary: Vocabulary | None = None, *, weights: Path | None = None, device: str = "auto",
+    precision: str = "auto", gsd_m: float | None = None, **options: Any,
+) -> SegEarthSegmenter:  # fmt: skip
+    """Both, their class values mixed: an addition of this project.
+
+    An option means both sensors; `optical_NAME` and `sar_NAME` mean one. `optical_weight` is the share of the optical.
+    """
+    return _built("segearth-ov2", (OPTICAL, SAR), vocabulary, weights, device, precision, options)
+
+
+def _built(
+    name: str,
+    parts: tuple[Part, ...],
+    vocabulary: Vocabulary | None,
+    weights: Path | None,
+    device: str,
+    precision: str,
+    options: Mapping[str, Any],
+) -> SegEarthSegmenter:
+    if vocabulary is None:
+        raise VocabularyError(f'{name} knows no classes of its own; give some: --classes "water,building|house".')
+    if weights is not None:
+        raise WeightsError(f"{name} takes its encoder by --model-option checkpoint=FILE, not as the model {weights}.")
+    own, mixing = _by_sensor(name, parts, options)
+    words = [word for entry in vocabulary.classes for word in entry.words]
+    views = {part.sensor: _view(name, part, own[part.sensor], words, device) for part in parts}
+    return SegEarthSegmenter(name, views, vocabulary, device=device, precision=precision, **mixing)
+
+
+def _by_sensor(
+    name: str, parts: tuple[Part, ...], options: Mapping[str, Any]
+) -> tuple[dict[Sensor, dict[str, Any]], dict[str, float]]:
+    """The options of each sensor, and those of the mixture."""
+    own: dict[Sensor, dict[str, Any]] = {part.sensor: {} for part in parts}
+    if len(parts) == 1:
+        own[parts[0].sensor].update(options)
+        return own, {}
+    mixing = {}
+    for key, value in options.items():
+        sensor, _, rest = key.partition("_")
+        if key == "optical_weight":
+            mixing[key] = _share(value)
+        elif sensor in own and rest:
+            own[sensor][rest] = value
+        elif key in ENCODER_OPTIONS:
+            raise ConfigError(f"{name} has two encoders: say which with optical_{key} or sar_{key}.")
+        else:
+            for of_sensor in own.values():
+                of_sensor.setdefault(key, value)
+    return own, mixing
+
+
+def _share(value: Any) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        raise ConfigError(f"model option optical_weight {value!r} is not a number of 0 to 1.") from None
+
+
+def _view(name: str, part: Part, options: dict[str, Any], words: list[str], device: str) -> View:
+    chosen: dict[str, str] = {key: str(options.pop(key)) for key in ENCODER_OPTIONS if key in options}
+    recipe = part.recipe.with_options(options)
+    path, encoder = _encoder_file(name, part, chosen)
+    model = load_encoder(path, encoder, chosen.get("activation", "auto"))
+    visual = model.visual
+    upsampler, about = _upsampler(recipe.upsampler, visual.output_dim, visual.patch_size[0])
+    about |= {"encoder": encoder, "weights": path.name, "weights_sha256": _digest(path)}
+    return View(model, upsampler, recipe, words, device=device_of(device), about=about)
+
+
+def _encoder_file(name: str, part: Part, chosen: Mapping[str, str]) -> tuple[Path, str]:
+    if "checkpoint" in chosen:
+        return Path(chosen["checkpoint"]), chosen.get("encoder", FOREIGN)
+    if chosen.get("encoder", part.encoder) != part.encoder:
+        raise WeightsError(
+            f"{name} has no weights for the encoder {chosen['encoder']}.\n"
+            "  Give the file too: --model-option checkpoint=FILE."
+        )
+    return registry.weights_file(part.weights), part.encoder
+
+
+def _upsampler(choice: str, channels: int, patch: int) -> tuple[nn.Module | None, dict[str, Any]]:
+    """The module of a recipe's choice, None for none, and what the record of a run should say of it."""
+    if choice == "auto":
+        path, why = registry.cached(UPSAMPLERS["jbu_one"]), ""
+        if patch != FACTOR or channels != OPENAI_CHANNELS:
+            why = f"it was trained for patches of {FACTOR} pixels and {OPENAI_CHANNELS} channels"
+        elif path is None:
+            why = f"its weights are not on this machine: mmovseg models pull {UPSAMPLERS['jbu_one']}"
+        if why:
+            logger.warning("Features are upsampled bilinearly instead of by SimFeatUp, so edges are softer: %s.", why)
+            return build_upsampler("bilinear", channels), {"upsampler": "bilinear", "upsampler_asked": choice}
+        choice = "jbu_one"
+    if choice == "none":
+        return None, {}
+    if choice == "bilinear":
+        return build_upsampler("bilinear", channels), {}
+    path = registry.weights_file(UPSAMPLERS[choice]) if choice in UPSAMPLERS else Path(choice)
+    if choice not in UPSAMPLERS and not path.is_file():
+        known = ", ".join(("auto", *UPSAMPLERS, "bilinear", "none"))
+        raise ConfigError(f"upsampler {choice!r} is neither a file nor known. Known: {known}.")
+    module = load_upsampler(path, patch=patch)
+    if module.dim != channels:
+        raise ConfigError(
+            f"upsampler {path.name} is for {module.dim} channels, but the encoder has {channels}.\n"
+            "  Give --model-option upsampler=bilinear, or another encoder."
+        )
+    return module, {"upsampler": _kind(module), "upsampler_sha256": _digest(path)}
+
+
+def _kind(module: JointBilateralUpsampler) -> str:
+    return "jbu_one" if hasattr(module, "up") else "jbu_stack"
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
