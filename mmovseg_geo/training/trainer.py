@@ -8,7 +8,6 @@ import logging
 import math
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -95,27 +94,23 @@ class Trainer:
         self.step = 0
 
     def run(self, validation: Validation) -> None:
-        """Train to the last step; batches are prepared one ahead in a thread."""
+        """Train to the last step. Batches are made in turn: a thread beside would take the cores from the network."""
         self._set_mode()
         started, first = time.monotonic(), self.step
         losses: list[float] = []
-        with ThreadPoolExecutor(1) as ahead:
-            following = ahead.submit(self.batch, self.step)
-            while self.step < self.settings.steps:
-                batch, questions = following.result()
-                following = ahead.submit(self.batch, self.step + 1)
-                if self.step == self.settings.steps - self.settings.settle_steps:
-                    self._settle()
-                losses.append(self._learn(batch, questions))
-                self.step += 1
-                if self.step % 20 == 0:
-                    rate = (time.monotonic() - started) / (self.step - first)
-                    left_s = rate * (self.settings.steps - self.step)
-                    self._log({"step": self.step, "loss": float(np.mean(losses)), "s_per_step": rate, "left_s": left_s})
-                    losses.clear()
-                if self.step % self.settings.check_every == 0 or self.step == self.settings.steps:
-                    self.save()
-                    self._log({"step": self.step, **validation.measure(self.averaged, self._head_of(self.averaged))})
+        while self.step < self.settings.steps:
+            if self.step == self.settings.steps - self.settings.settle_steps:
+                self._settle()
+            losses.append(self._learn(*self.batch(self.step)))
+            self.step += 1
+            if self.step % 20 == 0:
+                rate = (time.monotonic() - started) / (self.step - first)
+                left_s = rate * (self.settings.steps - self.step)
+                self._log({"step": self.step, "loss": float(np.mean(losses)), "s_per_step": rate, "left_s": left_s})
+                losses.clear()
+            if self.step % self.settings.check_every == 0 or self.step == self.settings.steps:
+                self.save()
+                self._log({"step": self.step, **validation.measure(self.averaged, self._head_of(self.averaged))})
 
     def _set_mode(self) -> None:
         """Training mode, with the batch norms at rest in the last steps."""

@@ -29,7 +29,7 @@ class Validation:
     words: tuple[str, ...] = ("water", "trees", "grass", "cropland", "built-up area", "bare ground")
 
     @classmethod
-    def of(cls, recipe: Recipe, concepts: Concepts, *, simulated: int = 32) -> Validation:
+    def of(cls, recipe: Recipe, concepts: Concepts, *, simulated: int = 96) -> Validation:
         """Chips left out of the real data, and simulated ones of other seeds."""
         size = recipe.simulated.size
         settings = Augmentation(crop=size, **PLAIN, **UNDISTURBED)
@@ -42,7 +42,7 @@ class Validation:
 
     @torch.inference_mode()
     def measure(self, network: MMOVSeg, head: nn.Module) -> dict[str, float]:
-        """IoU at a score of one half for each word, by group; `head` may be one that gives cosines only."""
+        """IoU at a score of one half, by group and word, and the mean; `head` may be one that gives cosines only."""
         assert network.text is not None, "a compact network carries its text tower"
         text = network.text.embed(self.words)  # type: ignore[operator]
         numbers = [self._number(word) for word in self.words]
@@ -58,6 +58,7 @@ class Validation:
                 hits += _hits(logits, truth)
             iou = hits[0] / np.maximum(hits.sum(0), 1)
             found |= {f"{name} {word}": float(value) for word, value in zip(self.words, iou, strict=True)}
+            found[f"{name} mean"] = float(iou.mean())
         return found
 
     def _number(self, word: str) -> int:
