@@ -30,7 +30,9 @@ class SmallHub:
         address: what `HF_ENDPOINT` should say.
         token: what a request must carry; None where everyone may read.
         status: answered instead of anything else, if set.
-        stops_at: bytes of a file after which the connection breaks.
+        stops_at: byte of a file where every connection breaks.
+        breaks_after: bytes after which a connection breaks, wherever it began.
+        knows_ranges: whether a request for the rest of a file gets just that.
         claims: content whose size and sha256 are named instead of those of what is sent.
         shortened: send half, and say that it is all.
         headless: answer as any web server does, without the headers of a hub.
@@ -41,6 +43,8 @@ class SmallHub:
     token: str | None = None
     status: int | None = None
     stops_at: int | None = None
+    breaks_after: int | None = None
+    knows_ranges: bool = True
     claims: bytes | None = None
     shortened: bool = False
     headless: bool = False
@@ -126,7 +130,7 @@ class _Handler(BaseHTTPRequestHandler):
         hub = self.hub
         if hub.shortened:
             content = content[: len(content) // 2]
-        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", "")) if hub.knows_ranges else None
         first = int(asked[1]) if asked else 0
         headers = {"Accept-Ranges": "bytes", "Content-Length": str(len(content) - first)}
         if asked:
@@ -136,9 +140,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         if self.command == "GET":
-            self.wfile.write(content[first : hub.stops_at])
-        if hub.stops_at is not None:
-            self.close_connection = True
+            last = hub.stops_at if hub.breaks_after is None else first + hub.breaks_after
+            self.wfile.write(content[first:last])
+            self.close_connection = last is not None
 
     def _say(self, status: int, headers: dict[str, str] | None = None, body: bytes = b"") -> None:
         self.send_response(status)

@@ -7,19 +7,25 @@ Honored at every call: `HF_HOME`, `HF_HUB_CACHE`, `HF_ASSETS_CACHE`, `HF_ENDPOIN
 
 from __future__ import annotations
 
+import logging
 import os
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256 as new_sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from mmovseg_geo.errors import WeightsError
+
+logger = logging.getLogger(__name__)
 
 PUBLIC = "https://huggingface.co"
 _SHA256 = re.compile("[0-9a-f]{64}")
 _BLOCK = 1 << 22
+_TRIES, _PAUSE_S = 4, 1.0
+"""Tries that bring nothing before a download is given up, and the time between them."""
 
 Check = Callable[[Path], None]
 """Raises where a file is not what was expected."""
@@ -129,15 +135,10 @@ def promised(path: Path) -> str | None:
 def _download(url: str, blob: Path, size: int | None, expected: set[str], check: Check | None, quiet: bool) -> None:
     """Write the blob, beside its place until it is whole and right."""
     partial = blob.with_name(f"{blob.name}.incomplete")
-    begun = partial.stat().st_size if partial.is_file() else 0
-    if size is None or begun > size:
-        partial.unlink(missing_ok=True)
-        begun = 0
-    with partial.open("ab") as target, _bar(quiet):
-        from huggingface_hub.file_download import http_get
-        from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
-
-        http_get(url, target, resume_size=begun, headers=build_hf_headers(), expected_size=size)
+    if partial.is_file() and (size is None or partial.stat().st_size > size):
+        partial.unlink()
+    with partial.open("ab") as target:
+        _receive(url, target, size, quiet)
     try:
         found = digest(partial) if expected else ""
         if expected - {found}:
@@ -153,18 +154,45 @@ def _download(url: str, blob: Path, size: int | None, expected: set[str], check:
     partial.replace(blob)
 
 
-@contextmanager
-def _bar(quiet: bool) -> Iterator[None]:
-    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+def _receive(url: str, target: BinaryIO, size: int | None, quiet: bool) -> None:
+    """Append to the target what it lacks; a connection that breaks is opened again as long as that brings anything."""
+    from huggingface_hub import constants, errors, get_session
+    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, tqdm  # type: ignore[attr-defined]
 
-    if not quiet or are_progress_bars_disabled():
-        yield
-        return
-    disable_progress_bars()
-    try:
-        yield
-    finally:
-        enable_progress_bars()
+    begun, idle = target.tell(), 0
+    name = url.rpartition("/")[2]
+    look: dict[str, Any] = {"desc": name, "unit": "B", "unit_scale": True, "disable": quiet or None}
+    with tqdm(total=size, initial=begun, **look) as bar:  # type: ignore[no-untyped-call]
+        while begun != size and idle < _TRIES:
+            headers = (
+                build_hf_headers() | {"Accept-Encoding": "identity"} | ({"Range": f"bytes={begun}-"} if begun else {})
+            )
+            options: dict[str, Any] = {"timeout": constants.HF_HUB_DOWNLOAD_TIMEOUT, "follow_redirects": True}
+            before = begun
+            try:
+                with get_session().stream("GET", url, headers=headers, **options) as response:
+                    hf_raise_for_status(response)
+                    if begun and response.status_code != 206:  # a server that knows no ranges begins again
+                        target.truncate(0)
+                        begun = before = 0
+                        bar.reset()
+                    for block in response.iter_bytes():
+                        target.write(block)
+                        begun += len(block)
+                        bar.update(len(block))
+                if size is None:
+                    return
+            except errors.HfHubHTTPError:
+                raise
+            except errors.HTTPError as error:  # type: ignore[attr-defined]  # of the HTTP library, which differs by version
+                if begun == before and idle + 1 == _TRIES:
+                    raise
+                logger.info("The connection broke at %d bytes (%s); going on.", begun, error)
+            idle = 0 if begun > before else idle + 1
+            if idle:
+                time.sleep(_PAUSE_S)
+    if begun != size:
+        raise OSError(f"{begun} of {size} bytes came.")
 
 
 @contextmanager
