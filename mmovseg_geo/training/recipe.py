@@ -37,7 +37,6 @@ class Optimization:
         joined: share of the questions that are the mean of several synonyms.
         average: how much of the averaged weights stays at a step.
         dice, edges: see `questions.answer_loss`.
-        fresh_statistics: share of fresh statistics that the batch norms get at the end.
         head_rate: learning rate of the cost head, in that of the encoders.
         precision: `bf16` computes the forward pass in bfloat16 (twice as fast on processors made for it), or `fp32`.
     """
@@ -60,7 +59,6 @@ class Optimization:
     edges: float = 0.0
     head_rate: float = 1.0
     side_loss: float = 0.3
-    fresh_statistics: float = 0.0
     precision: str = "fp32"
     check_every: int = 200
     seed: int = 3

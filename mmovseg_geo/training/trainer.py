@@ -7,20 +7,19 @@ import json
 import logging
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mmovseg_geo.errors import ConfigError
 from mmovseg_geo.models.mmovseg.compact import build, mmovseg_compact
 from mmovseg_geo.models.mmovseg.network import MMOVSeg
 from mmovseg_geo.training.augment import TrainingBatch, augmented
-from mmovseg_geo.training.calibration import refresh_norms
+from mmovseg_geo.training.calibration import center_scores
 from mmovseg_geo.training.chips import Chips, load_all
 from mmovseg_geo.training.concepts import Concepts, read_concepts
 from mmovseg_geo.training.cosine_head import CosineHead, SideHead, forward
@@ -32,7 +31,6 @@ from mmovseg_geo.training.validation import Validation
 
 logger = logging.getLogger(__name__)
 SETTLING_BATCHES = 100
-CALIBRATION_STEP = 1_000_000
 SHORTENING = 12.0
 
 
@@ -56,8 +54,9 @@ def train(config: str | Path, out: str | Path, *, resume: bool = False) -> Path:
     if resume:
         trainer.restore()
     trainer.run(validation)
-    refresh_norms(trainer.averaged, trainer.calibration_batches(), recipe.optimization.fresh_statistics)
-    logger.info("norms refreshed  %s", validation.measure(trainer.averaged, trainer._head_of(trainer.averaged)))
+    logger.info(
+        "logits moved by %.2f, where places left out are mapped best", center_scores(trainer.averaged, validation)
+    )
     path = folder / "compact.safetensors"
     write_weights(path, trainer.averaged, recipe)
     return path
@@ -150,12 +149,6 @@ class Trainer:
         batch = augmented(Chips.join(drawn), self.recipe.augmentation, rng)
         asker = self.warmup_asker if is_warmup else self.asker
         return batch, asker.ask(batch.labels.numpy().astype(np.uint8), rng)
-
-    def calibration_batches(self) -> Iterator[tuple[TrainingBatch, Tensor]]:
-        """Batches that no step of training draws, with their text vectors."""
-        for number in range(SETTLING_BATCHES):
-            batch, questions = self.batch(CALIBRATION_STEP + number)
-            yield batch, questions.text
 
     def _learn(self, batch: TrainingBatch, questions: Questions) -> float:
         for group in self.optimizer.param_groups:
