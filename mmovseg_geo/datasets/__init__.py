@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mmovseg_geo.datasets.as_published import load_as_published
 from mmovseg_geo.datasets.description import DatasetConfig, Split
 from mmovseg_geo.datasets.images import LabelledImage, LabelledImages, open_dataset
 from mmovseg_geo.datasets.paired import PairedChip, PairedDataset
@@ -14,6 +15,7 @@ __all__ = [
     "PairedChip",
     "PairedDataset",
     "Split",
+    "load_as_published",
     "open_dataset",
     "read_dataset",
 ]

@@ -28,7 +28,8 @@ class LabelCode:
         colors: stored value to the colors (red, green, blue) that stand for it in a color picture; a picture of one
             band holds the values themselves.
         reduce_zero: stored 0 is not scored, every other value is the index plus one.
-        at_least: stored values from here on are class 1, smaller ones class 0.
+        at_least: stored values from here on are class 1, smaller ones class 0; in a picture of one bit a pixel white
+            is class 1.
     """
 
     colors: Mapping[int, tuple[Color, ...]] = field(default_factory=dict)
@@ -43,7 +44,8 @@ class LabelCode:
         """
         values = self._values(stored, path)
         if self.at_least is not None:
-            return (values >= self.at_least).astype(np.uint8)
+            least = 1 if stored.dtype == np.bool_ else self.at_least
+            return (values >= least).astype(np.uint8)
         if self.reduce_zero:
             values = np.where(values == 0, IGNORE, np.where(values == IGNORE, IGNORE, values - 1))
         strange = (values != IGNORE) & ((values < 0) | (values >= count))

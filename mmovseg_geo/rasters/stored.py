@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from mmovseg_geo.rasters.source import opened, probe, reading
 
 
 def stored_pixels(path: Path) -> NDArray[Any]:
-    """Every band of a file, (N, H, W) in its own data type, without an alpha band.
+    """Every band of a file, (N, H, W) in its own data type, without an alpha band; bool where it holds one bit a pixel.
 
     Raises:
         SceneError: missing, or not a raster that can be read.
@@ -20,4 +21,5 @@ def stored_pixels(path: Path) -> NDArray[Any]:
     bands = [band for band in range(1, facts.count + 1) if band != facts.alpha] or [1]
     with reading(str(path)), opened(str(path)) as dataset:
         pixels: NDArray[Any] = dataset.read(bands)
-    return pixels
+        one_bit = dataset.tags(bands[0], ns="IMAGE_STRUCTURE").get("NBITS") == "1"
+    return pixels.astype(np.bool_) if one_bit else pixels

@@ -200,6 +200,18 @@ def test_a_threshold_has_its_own_value_on_the_upper_side_and_knows_no_gaps():
     assert indices(LabelCode(at_least=128), [[[0, 127, 128, 255]]], 2) == [[0, 0, 1, 1]]
 
 
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_white_of_a_picture_of_one_bit_is_class_1_whatever_the_threshold(root, suffix):
+    """Image readers of the published programs make 255 of it, GDAL makes 1."""
+    text = DESCRIPTION.replace("{id}_gt.png", "{id}_gt." + suffix)
+    (root / "set.yaml").write_text(text + "labels: {at_least: 128}\n", encoding="utf-8")
+    truth = np.eye(8, dtype=bool)
+    for name in ("a", "b", "c.1"):
+        Image.fromarray(truth).save(root / f"labels/{name}_gt.{suffix}")
+    images = opened(root)
+    assert np.array_equal(images.labels(images.images[0]), truth)
+
+
 def test_the_message_counts_as_the_file_does():
     with pytest.raises(SceneError, match=r"the stored value 4 stands for no class .* stored as 1 to 3"):
         indices(LabelCode(reduce_zero=True), [[[0, 3, 4]]])

@@ -251,3 +251,28 @@ def test_the_page_lists_every_set():
     assert set(re.findall(r"^\| `([\w-]+)\.yaml` \|", page, flags=re.MULTILINE)) == set(FILES)
     rows = dict(re.findall(r"^\| `([\w-]+)\.yaml` \| (.*?) \|", page, flags=re.MULTILINE))
     assert rows == {name: read_dataset(path).title for name, path in FILES.items()}
+
+
+def blocks(kind: str) -> list[str]:
+    page = (ROOT / "docs" / "datasets.md").read_text(encoding="utf-8")
+    return re.findall(rf"```{kind}\n(.*?)```", page, flags=re.DOTALL)
+
+
+def test_the_example_on_the_page_is_a_description(tmp_path):
+    (tmp_path / "own.yaml").write_text(blocks("yaml")[0], encoding="utf-8")
+    dataset = read_dataset(tmp_path / "own.yaml")
+    assert dataset.vocabulary().names == ("city", "road")
+    assert dataset.settings("segearth-ov").threshold == 0.3
+
+
+def test_the_python_on_the_page_scores_a_set(tmp_path, monkeypatch, capsys):
+    copy = BY_NAME["ddhr-sk-val"]
+    copy.write(tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    code = blocks("python")[0].replace("configs/", f"{ROOT.as_posix()}/configs/")
+    assert "mmovseg-compact" in code
+    exec(code.replace("mmovseg-compact", "threshold"), {})
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "3"
+    assert printed[1].startswith("1.0 {'city': 1.0")
+    assert printed[2].startswith("[(73.1, '')")
