@@ -135,3 +135,20 @@ def test_radar_given_to_an_optical_method_is_refused_with_advice(scene, refused,
 
 def test_words_must_be_given(scene, refused):
     assert "knows no classes of its own" in refused("segment", scene[0], "--model", "segearth-ov")
+
+
+def test_an_upsampler_is_taken_from_a_file(scene, run, refused, encoder, tmp_path_factory):
+    from safetensors.torch import save_file
+
+    from mmovseg_geo.models.segearth.upsampler import build_upsampler
+
+    folder = tmp_path_factory.mktemp("upsampler")
+    for channels in (16, 32):
+        save_file(build_upsampler("jbu_one", channels).state_dict(), folder / f"{channels}.safetensors")
+    arguments = ("segment", scene[0], "--model", "segearth-ov", "--classes", "water,road", *flags(**encoder, **SMALL))
+    assert "is for 32 channels" in refused(*arguments, *flags(upsampler=folder / "32.safetensors"))
+    result = run(*arguments, *flags(upsampler=folder / "16.safetensors"))
+    assert result.exit_code == 0, result.output
+    facts = json.loads(Path("s2_mmovseg/s2_run.json").read_text())["request"]["model"]["optical"]
+    assert facts["upsampler"] == "jbu_one"
+    assert len(facts["upsampler_sha256"]) == 64
