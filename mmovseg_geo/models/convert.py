@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
@@ -96,7 +96,8 @@ def write(converted: Converted, out: Path, *, overwrite: bool = False) -> Path:
     except (OSError, SafetensorError) as error:
         raise OutputError(f"Cannot write {out}: {error}. Nothing was left there.") from error
     finally:
-        staged.unlink(missing_ok=True)
+        with suppress(OSError):
+            staged.unlink(missing_ok=True)
     return out
 
 
