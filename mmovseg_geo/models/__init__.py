@@ -63,15 +63,19 @@ def load_segmenter(
     vocabulary = classes if classes is None or isinstance(classes, Vocabulary) else Vocabulary.of(classes)
     builder, weights = _builder(model)
     options = dict(options or {})
-    _check_options(model, builder, list(options))
+    check_options(model, builder, list(options))
     segmenter: Segmenter = builder(
         vocabulary, weights=weights, device=device, precision=precision, gsd_m=gsd_m, **options
     )
     return segmenter
 
 
-def _check_options(model: str, builder: Callable[..., Any], names: list[str]) -> None:
-    """A builder that takes any option checks them itself."""
+def check_options(model: str, builder: Callable[..., Any], names: list[str]) -> None:
+    """Whether a model has options of these names; a builder that takes any option checks them itself.
+
+    Raises:
+        ConfigError: a name that it does not have.
+    """
     parameters = {} if not names else signature(builder).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return

@@ -8,13 +8,12 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from mmovseg_geo.models.mmovseg.checkpoint import infer_variant, official_shapes, rename, rules
+from mmovseg_geo.models.mmovseg.checkpoint import IGNORED, ignored, infer_variant, official_shapes, rename, rules
 from mmovseg_geo.models.mmovseg.network import build
 from mmovseg_geo.models.mmovseg.params import MMOVSegParams
 from mmovseg_geo.models.mmovseg.variants import mmovseg_vitb16, mmovseg_vitl14
 from tests.parity.test_reference import FOLDER
 
-DROPPED = ("attn_mask", "logit_scale", "bias_mask", "mask_token", "local_cls_norm.weight", "local_cls_norm.bias")
 VARIANTS = [("keys_vitb.json", mmovseg_vitb16), ("keys_vitl.json", mmovseg_vitl14)]
 
 
@@ -37,11 +36,24 @@ def test_official_keys_fill_every_entry_of_ours_with_its_shape(name: str, varian
 
 
 @pytest.mark.parametrize(("name", "variant"), VARIANTS)
-def test_our_keys_come_from_every_official_one_that_is_not_dropped(
+def test_every_official_key_is_used_or_on_the_list_of_ignored_ones(
     name: str, variant: Callable[[], MMOVSegParams]
 ) -> None:
-    kept = {key: tuple(value.shape) for key, value in recorded(name).items() if not key.endswith(DROPPED)}
-    assert official_shapes(our_shapes(variant()), rules(variant())) == kept
+    official = recorded(name)
+    left_out = ignored(official)
+    used = official_shapes(our_shapes(variant()), rules(variant()))
+    assert not set(used) & set(left_out)
+    assert {**used, **{key: tuple(official[key].shape) for key in left_out}} == {
+        key: tuple(value.shape) for key, value in official.items()
+    }
+
+
+@pytest.mark.parametrize("pattern", IGNORED)
+def test_every_ignored_key_is_in_an_official_checkpoint(pattern: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    official = [key for name, _ in VARIANTS for key in recorded(name)]
+    everything = len(ignored(official))
+    monkeypatch.delitem(IGNORED, pattern)
+    assert len(ignored(official)) < everything
 
 
 @pytest.mark.parametrize(

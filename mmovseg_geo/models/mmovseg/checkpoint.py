@@ -2,7 +2,7 @@
 
 A rule reads (their keys, our keys). `{}` stands for a number and `{*}` for anything, the same on both sides. One to
 one renames; several of theirs to one of ours are joined along rows; one of theirs to several of ours is cut into equal
-rows; theirs without ours is dropped on purpose. The first rule that fits wins.
+rows; theirs without ours is left out on purpose: see `IGNORED`. The first rule that fits wins.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from mmovseg_geo.errors import WeightsError
 from mmovseg_geo.models.mmovseg.network import MMOVSeg, build
 from mmovseg_geo.models.mmovseg.params import MMOVSegParams
 
+_OPTICAL, _SAR = "dino_model.", "dino_sarmodel."
 _CLIP = "sem_seg_head.predictor.clip_model."
 _HEAD = "sem_seg_head.predictor.transformer."
 _LISTED = 12
@@ -36,20 +37,30 @@ def _same(theirs: str, ours: str) -> Rule:
     return Rule((theirs,), (ours,))
 
 
-def _dropped(theirs: str) -> Rule:
-    return Rule((theirs,), ())
-
-
 def _joined_attention(theirs: str, ours: str) -> Rule:
     parts = tuple(f"{theirs}resblocks.{{}}.attn.{part}_proj_weight" for part in "qkv")
     return Rule(parts, (f"{ours}resblocks.{{}}.attn.in_proj_weight",))
 
 
+IGNORED = {
+    f"{_CLIP}logit_scale": "the temperature of CLIP's own loss; cosines enter the head as they are",
+    f"{_HEAD}layers.{{}}.swin_block.block_{{}}.attn_mask": "computed for any grid",
+    **{
+        f"{encoder}{key}": why
+        for encoder in (_OPTICAL, _SAR)
+        for key, why in (
+            ("blocks.{}.attn.qkv.bias_mask", "zeroes the bias of the keys, which is not kept; may hold NaN"),
+            ("mask_token", "stands for hidden patches in the training of the encoder"),
+            ("local_cls_norm.{*}", "a norm of that training, in one revision of the encoder"),
+        )
+    },
+}
+"""Keys of official checkpoints that are left out, and why; any other key that no rule knows is an error."""
+
 CLIP_RULES = (
     _joined_attention(f"{_CLIP}visual.transformer.", "optical.clip.visual.transformer."),
     _joined_attention(f"{_CLIP}transformer.", "text.tower.transformer."),
     _same(f"{_CLIP}visual.{{*}}", "optical.clip.visual.{*}"),
-    _dropped(f"{_CLIP}logit_scale"),  # the temperature of CLIP's own loss: cosines enter the head as they are
     _same(f"{_CLIP}{{*}}", "text.tower.{*}"),
 )
 
@@ -70,7 +81,6 @@ HEAD_RULES = (
     _same(f"{_HEAD}fusion_corr.{{*}}", "head.fusion.fuse.{*}"),
     _same(f"{_HEAD}guidance_projection.{{*}}", "head.appearance.{*}"),
     _same(f"{_HEAD}text_guidance_projection.{{*}}", "head.text_guidance.{*}"),
-    _dropped(f"{_HEAD}layers.{{}}.swin_block.block_{{}}.attn_mask"),  # computed for any grid
     _same(f"{_HEAD}layers.{{}}.swin_block.block_{{}}.mlp.fc{{*}}", "head.layers.{}.spatial.block_{}.fc{*}"),
     _same(f"{_HEAD}layers.{{}}.swin_block.{{*}}", "head.layers.{}.spatial.{*}"),
     *(
@@ -108,9 +118,6 @@ def dino_rules(family: str, theirs: str, ours: str) -> tuple[Rule, ...]:
         _same(theirs + "blocks.{}.ls1.gamma", block + "gamma_1"),
         _same(theirs + "blocks.{}.ls2.gamma", block + "gamma_2"),
         Rule((theirs + "blocks.{}.attn.qkv.bias",), (block + "attn.q_bias", None, block + "attn.v_bias")),
-        _dropped(theirs + "blocks.{}.attn.qkv.bias_mask"),  # it zeroes the bias of k, which we do not keep
-        _dropped(theirs + "mask_token"),
-        _dropped(theirs + "local_cls_norm.{*}"),
         _same(theirs + "rope_embed.periods", ours + "rope.periods"),
         rest,
     )
@@ -118,9 +125,19 @@ def dino_rules(family: str, theirs: str, ours: str) -> tuple[Rule, ...]:
 
 def rules(params: MMOVSegParams) -> tuple[Rule, ...]:
     """The whole table for a network of these numbers."""
-    optical = dino_rules(params.dino.family, "dino_model.", "optical.dino.vit.")
-    sar = dino_rules(params.dino.family, "dino_sarmodel.", "sar.vit.")
-    return (*optical, *sar, *ADAPTER_RULES, *CLIP_RULES, *HEAD_RULES)
+    left_out = (Rule((theirs,), ()) for theirs in IGNORED)
+    optical = dino_rules(params.dino.family, _OPTICAL, "optical.dino.vit.")
+    sar = dino_rules(params.dino.family, _SAR, "sar.vit.")
+    return (*left_out, *optical, *sar, *ADAPTER_RULES, *CLIP_RULES, *HEAD_RULES)
+
+
+def ignored(official: Iterable[str]) -> list[str]:
+    """The keys that are left out on purpose.
+
+    >>> ignored(["dino_model.mask_token", "dino_model.cls_token"])
+    ['dino_model.mask_token']
+    """
+    return [key for key in official if any(_capture(theirs, key) is not None for theirs in IGNORED)]
 
 
 def rename(official: Mapping[str, Tensor], table: Iterable[Rule]) -> dict[str, Tensor]:

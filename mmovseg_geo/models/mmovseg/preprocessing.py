@@ -37,6 +37,13 @@ def resize(image: Tensor, size: tuple[int, int] | None) -> Tensor:
     return F.interpolate(image, size=size, mode="bilinear", align_corners=False)
 
 
+def fitted(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear with antialiasing, as the published programs bring files to the size of the network."""
+    if tuple(image.shape[-2:]) == size:
+        return image
+    return F.interpolate(image, size=size, mode="bilinear", align_corners=False, antialias=True)
+
+
 def scores_on_tile(logits: Tensor, tile: tuple[int, int], padded: tuple[int, int] | None = None) -> Tensor:
     """Sigmoid scores of the tile's own pixels, from logits that cover the `padded` tile (default: no padding).
 

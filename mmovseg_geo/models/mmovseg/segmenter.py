@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmovseg_geo.errors import WeightsError
+from mmovseg_geo.errors import ConfigError, WeightsError
+from mmovseg_geo.models import SETTINGS, check_options
 from mmovseg_geo.models.compute import device_of, dtype_of, mixed
 from mmovseg_geo.models.mmovseg import compact, variants
 from mmovseg_geo.models.mmovseg.checkpoint import build_loaded, load
 from mmovseg_geo.models.mmovseg.network import MMOVSeg
-from mmovseg_geo.models.mmovseg.views import CompactView, Pixels, PublishedView, View
+from mmovseg_geo.models.mmovseg.published import Inference, PublishedView, SarAlignment, prompt_templates
+from mmovseg_geo.models.mmovseg.views import CompactView, Pixels, View
 from mmovseg_geo.models.weights import Weights, bundled_weights, open_weights
 from mmovseg_geo.tiles import Batch, Sensor
 from mmovseg_geo.vocabulary import Vocabulary
 
-Synonyms = Literal["mean", "max"]
+Synonyms = Literal["mean", "max", "first"]
 
 
 class MMOVSegSegmenter:
     """A network with its vocabulary; see `models.segmenter.Segmenter` for what callers may use.
 
-    The words of a class are joined in one of two ways: `mean` (the default) averages their unit text vectors, so that a
-    class costs one plane whatever its synonyms; `max` scores every word and takes the best.
+    The words of a class are joined in one of three ways: `mean` (the default) averages their unit text vectors, so that
+    a class costs one plane whatever its synonyms; `max` scores every word and takes the best; `first` leaves the
+    synonyms out, as the published programs do.
     Scores are sigmoids, so classes do not compete: 0.5 means "more likely than not", whatever else is asked for.
     """
 
@@ -38,6 +43,8 @@ class MMOVSegSegmenter:
         self, name: str, network: MMOVSeg, view: View, vocabulary: Vocabulary, weights: Weights, *,
         gsd_m: float | None = None, device: str = "auto", precision: str = "auto", synonyms: Synonyms = "mean",
     ) -> None:  # fmt: skip
+        if synonyms not in get_args(Synonyms):
+            raise ConfigError(f"model option synonyms {synonyms!r} is unknown. Known: {', '.join(get_args(Synonyms))}.")
         self.name = name
         self.vocabulary = vocabulary
         self.view = view
@@ -45,7 +52,7 @@ class MMOVSegSegmenter:
         self.device = device_of(device)
         self.dtype = dtype_of(precision, self.device)
         self.synonyms = synonyms
-        self.words = [entry.words for entry in vocabulary.scored]
+        self.words = [entry.words[:1] if synonyms == "first" else entry.words for entry in vocabulary.scored]
         self.text = _embedded(network, view, self.words, synonyms).to(self.device)
         network.text = None
         self.network = view.prepared(network).to(self.device).requires_grad_(False)
@@ -57,6 +64,7 @@ class MMOVSegSegmenter:
             "precision": str(self.dtype).removeprefix("torch."),
             "synonyms": synonyms,
             "prompts": [list(words) for words in self.words],
+            **view.provenance,
         }
 
     @torch.inference_mode()
@@ -73,7 +81,7 @@ class MMOVSegSegmenter:
 
     def probabilities(self, scores: Any) -> Any:
         """Averaged scores (Q, H, W) to class values (K, H, W) in 0..1."""
-        if self.synonyms == "mean":
+        if self.synonyms != "max":
             return scores.clip(0, 1)
         starts = [0]
         for words in self.words:
@@ -109,52 +117,49 @@ def mmovseg_compact(
     )  # fmt: skip
 
 
-def mmovseg_vitb16(
-    vocabulary: Vocabulary | None = None, *, weights: Path | None = None, device: str = "auto",
-    precision: str = "auto", gsd_m: float | None = None,
-) -> MMOVSegSegmenter:  # fmt: skip
-    """The published ViT-B variant."""
-    return _published("mmovseg-vitb16", vocabulary, weights, device, precision, gsd_m)
-
-
-def mmovseg_vitl14(
-    vocabulary: Vocabulary | None = None, *, weights: Path | None = None, device: str = "auto",
-    precision: str = "auto", gsd_m: float | None = None,
-) -> MMOVSegSegmenter:  # fmt: skip
-    """The published ViT-L variant."""
-    return _published("mmovseg-vitl14", vocabulary, weights, device, precision, gsd_m)
-
-
-def from_file(
-    vocabulary: Vocabulary | None = None, *, weights: Path | None = None, device: str = "auto",
-    precision: str = "auto", gsd_m: float | None = None,
-) -> MMOVSegSegmenter:  # fmt: skip
-    """The segmenter that a weights file says it is for."""
-    if weights is None:
-        raise WeightsError("No weights file was given; name a .safetensors file.")
-    builders = {"mmovseg-compact": mmovseg_compact, "mmovseg-vitb16": mmovseg_vitb16, "mmovseg-vitl14": mmovseg_vitl14}
-    variant = open_weights(weights).variant
-    if variant not in builders:
-        raise WeightsError(f"{weights}: made for the unknown network {variant!r}. Known: {', '.join(builders)}.")
-    return builders[variant](vocabulary, weights=weights, device=device, precision=precision, gsd_m=gsd_m)
-
-
 def _published(
-    name: str, vocabulary: Vocabulary | None, weights: Path | None, device: str, precision: str, gsd_m: float | None
-) -> MMOVSegSegmenter:
+    name: str, vocabulary: Vocabulary | None = None, *, weights: Path | None = None, device: str = "auto",
+    precision: str = "auto", gsd_m: float | None = None, inference: Inference = "whole",
+    sar_alignment: SarAlignment = "aligned", prompts: str = "scene", synonyms: Synonyms = "mean",
+) -> MMOVSegSegmenter:  # fmt: skip
+    """A published variant; its options are those of `PublishedView`, and prompts as `prompt_templates` reads them."""
+    params = {"mmovseg-vitb16": variants.mmovseg_vitb16, "mmovseg-vitl14": variants.mmovseg_vitl14}[name]()
+    templates = prompt_templates(prompts)
+    view = PublishedView(params, inference=inference, sar_alignment=sar_alignment, templates=templates)
     if weights is None:
         raise WeightsError(
             f"{name} is a network without weights of its own.\n"
             f"  Take a published checkpoint (--model {name}-pie; mmovseg models list shows all), give a file with\n"
             "  --model PATH.safetensors, or use the bundled mmovseg-compact."
         )
-    params = {"mmovseg-vitb16": variants.mmovseg_vitb16, "mmovseg-vitl14": variants.mmovseg_vitl14}[name]()
     found = open_weights(weights)
     network = build_loaded(params, found.tensors(), source=str(found.path))
     return MMOVSegSegmenter(
-        found.details.get("name", name), network, PublishedView(params), _vocabulary(vocabulary, found), found,
-        gsd_m=gsd_m, device=device, precision=precision,
+        found.details.get("name", name), network, view, _vocabulary(vocabulary, found), found,
+        gsd_m=gsd_m, device=device, precision=precision, synonyms=synonyms,
     )  # fmt: skip
+
+
+mmovseg_vitb16 = partial(_published, "mmovseg-vitb16")
+mmovseg_vitl14 = partial(_published, "mmovseg-vitl14")
+
+
+def from_file(
+    vocabulary: Vocabulary | None = None, *, weights: Path | None = None, **settings: Any
+) -> MMOVSegSegmenter:
+    """The segmenter that a weights file says it is for; its settings and options are those of its builder."""
+    if weights is None:
+        raise WeightsError("No weights file was given; name a .safetensors file.")
+    builders: dict[str, Callable[..., MMOVSegSegmenter]] = {
+        "mmovseg-compact": mmovseg_compact,
+        "mmovseg-vitb16": mmovseg_vitb16,
+        "mmovseg-vitl14": mmovseg_vitl14,
+    }
+    variant = open_weights(weights).variant
+    if variant not in builders:
+        raise WeightsError(f"{weights}: made for the unknown network {variant!r}. Known: {', '.join(builders)}.")
+    check_options(variant, builders[variant], [name for name in settings if name not in SETTINGS])
+    return builders[variant](vocabulary, weights=weights, **settings)
 
 
 def _vocabulary(asked: Vocabulary | None, weights: Weights) -> Vocabulary:

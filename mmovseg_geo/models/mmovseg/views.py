@@ -6,17 +6,15 @@ Shape suffixes: B tiles, C bands, T words, H rows, W columns.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from mmovseg_geo.models.clip import embed_texts
 from mmovseg_geo.models.mmovseg.compact import fuse_norms, image_planes, paired_bands
 from mmovseg_geo.models.mmovseg.network import MMOVSeg
-from mmovseg_geo.models.mmovseg.params import MMOVSegParams
-from mmovseg_geo.models.mmovseg.preprocessing import as_rgb, normalize, pad_to_multiple, scores_on_tile
+from mmovseg_geo.models.mmovseg.preprocessing import pad_to_multiple, scores_on_tile
 from mmovseg_geo.tiles import Tiling
 
 
@@ -29,6 +27,11 @@ class Pixels(NamedTuple):
 
 class View(Protocol):
     """What differs between the variants beside their networks."""
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What a map should say of the choices that were made here."""
+        ...
 
     def prepared(self, network: MMOVSeg) -> MMOVSeg:
         """The network ready for inference."""
@@ -56,6 +59,10 @@ class CompactView:
     MULTIPLE = 32
     SIZE, OVERLAP = 512, 64
     LARGEST_TILE = 1024
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        return {}
 
     def prepared(self, network: MMOVSeg) -> MMOVSeg:
         fuse_norms(network.eval())
@@ -96,32 +103,3 @@ class CompactView:
             valid = share[:, 0]
         bands = paired_bands(image) if image.shape[1] != 3 else image
         return image_planes(bands, valid, gsd_m * factor), valid
-
-
-class PublishedView:
-    """The published variants: tiles at the scale they come in, their normalization, their prompt."""
-
-    def __init__(self, params: MMOVSegParams) -> None:
-        self.params = params
-
-    def prepared(self, network: MMOVSeg) -> MMOVSeg:
-        return network.eval()
-
-    def text(self, network: MMOVSeg, words: Sequence[str]) -> Tensor:
-        return embed_texts(network.text, list(words))  # type: ignore[arg-type]
-
-    def scores(
-        self, network: MMOVSeg, optical: Pixels | None, sar: Pixels | None, text: Tensor, gsd_m: float
-    ) -> Tensor:
-        shown = [
-            None if seen is None else pad_to_multiple(normalize(to_rgb(seen.image)) * seen.valid[:, None])
-            for seen, to_rgb in ((optical, nn.Identity()), (sar, as_rgb))
-        ]
-        valid = [None if seen is None else pad_to_multiple(seen.valid) for seen in (optical, sar)]
-        logits = network(shown[0], shown[1], text, valid[0], valid[1])
-        height, width = next(seen for seen in (optical, sar) if seen is not None).image.shape[-2:]
-        rows, cols = next(image for image in shown if image is not None).shape[-2:]
-        return scores_on_tile(logits, (height, width), (rows, cols))
-
-    def tiling(self, gsd_m: float | None) -> Tiling:
-        return Tiling(self.params.native_size, self.params.native_size // 3)

@@ -156,6 +156,6 @@ def test_the_number_of_parameters_is_the_published_one(kind: str, count: int) ->
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is asked of Linux")
 def test_a_window_of_224_pixels_takes_little_memory() -> None:
     """One pass with 512 channels; the map itself is 98 MB, unfolded at once it would be 12 GB."""
-    command = [sys.executable, "-m", "tests.benchmarks.upsampling", "ours", "jbu_one", "224"]
+    command = [sys.executable, "-m", "tests.benchmarks.upsampling", "ours", "224"]
     told = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
     assert json.loads(told.stdout)["peak_mb"] < 400
