@@ -15,6 +15,7 @@ from mmovseg_geo.errors import ConfigError
 from mmovseg_geo.models.clip import dense_config
 from mmovseg_geo.models.mmovseg.checkpoint import load
 from mmovseg_geo.models.pickled import read_checkpoint
+from mmovseg_geo.models.segearth.transformers_layout import is_transformers, open_clip_layout
 
 Activation = Literal["quickgelu", "gelu"]
 ACTIVATIONS: dict[str, bool | None] = {"auto": None, "quickgelu": True, "gelu": False}
@@ -47,16 +48,19 @@ def load_encoder(path: str | Path, architecture: str, activation: str = "auto") 
 
 
 def with_weights(config: Mapping[str, object], state: Mapping[str, Tensor], *, source: str = "The state dict") -> CLIP:
-    """A model of a configuration with these weights; a position table of another grid is resampled.
+    """A model of a configuration with these weights, in open_clip's layout or in that of `transformers`.
+
+    A position table of another grid is resampled.
 
     Raises:
         WeightsError: missing, unexpected or differently shaped entries.
     """
     with torch.device("meta"):
         model = CLIP(**config)
+    known = open_clip_layout(state) if is_transformers(state) else state
     weights = {
         key: value.float() if value.is_floating_point() else value
-        for key, value in state.items()
+        for key, value in known.items()
         if key not in NOT_WEIGHTS
     }
     resize_pos_embed(weights, model)

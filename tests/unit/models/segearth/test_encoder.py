@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from mmovseg_geo.errors import ConfigError, WeightsError
+from mmovseg_geo.models.clip import CLIPWords
 from mmovseg_geo.models.segearth.encoder import activation_of, load_encoder, with_weights
 from tests.unit.models.segearth.tiny import CONFIG, tiny_clip, tiny_encoder
 
@@ -62,6 +64,25 @@ def test_weights_that_do_not_fit_are_told_by_name(state: dict[str, Tensor], chan
     changed = {key: value for key, value in {**state, **change}.items() if value is not None}
     with pytest.raises(WeightsError, match=message):
         with_weights(CONFIG, changed, source="foreign.pt")
+
+
+@torch.no_grad()
+def test_a_checkpoint_of_transformers_gives_the_same_vectors() -> None:
+    transformers = pytest.importorskip("transformers", reason="transformers comes with the extra `train`")
+    torch.manual_seed(0)
+    widths = {"intermediate_size": 64, "num_attention_heads": 2, "hidden_size": 32, "hidden_act": "gelu"}
+    vision = {**widths, "num_hidden_layers": 3, "image_size": 64, "patch_size": 16}
+    text = {**widths, "intermediate_size": 128, "num_hidden_layers": 1, "vocab_size": 49408, "eos_token_id": 49407}
+    config = transformers.CLIPConfig(
+        vision_config={**vision, "intermediate_size": 128}, text_config=text, projection_dim=16
+    )
+    theirs = transformers.CLIPModel(config).eval()
+    ours = with_weights({**CONFIG, "text_cfg": {**CONFIG["text_cfg"], "width": 32}}, theirs.state_dict())
+    image, ids = torch.randn(2, 3, 64, 64), CLIPWords(ours).tokens(["water", "a forest"])
+    found = theirs(pixel_values=image, input_ids=ids)
+    torch.testing.assert_close(F.normalize(ours.visual(image), dim=-1), found.image_embeds, atol=1e-5, rtol=1e-4)
+    vectors = F.normalize(CLIPWords(ours).encode(["water", "a forest"]), dim=-1)
+    torch.testing.assert_close(vectors, found.text_embeds, atol=1e-5, rtol=1e-4)
 
 
 def test_an_encoder_is_never_fetched() -> None:
