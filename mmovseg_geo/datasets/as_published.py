@@ -14,10 +14,12 @@ from mmovseg_geo.datasets.reading import read_dataset
 from mmovseg_geo.errors import ConfigError
 from mmovseg_geo.models import load_segmenter, registry
 from mmovseg_geo.models.segmenter import Array, Segmenter
-from mmovseg_geo.tiles import Batch
+from mmovseg_geo.tiles import Batch, Tiling
 
 SEGEARTH = {"optical": "segearth-ov", "sar": "segearth-ov2-sar"}
 """Sensor to the model that looks at it alone; on optical images both versions of SegEarth-OV compute the same."""
+WHOLE = Tiling(size=8192, overlap=0, blend="uniform")
+"""MM-OVSeg was scored on whole images, whatever their size."""
 QUICK_GELU = {"clip-vitb16-openai": "ViT-B-16-quickgelu"}
 """Weights to the architecture that they need, where it is not the one of the model's own encoder."""
 
@@ -50,7 +52,9 @@ def load_as_published(
     segmenter = load_segmenter(
         model, vocabulary, device=device, precision=precision, options={**published, **(options or {})}
     )
-    if isinstance(settings, SegEarthSettings) and settings.threshold > 0:
+    if isinstance(settings, MMOVSegSettings):
+        segmenter.tiling = WHOLE
+    elif settings.threshold > 0:
         return WithThreshold(segmenter, settings.threshold, settings.background)
     return segmenter
 
@@ -58,7 +62,11 @@ def load_as_published(
 def _model(method: str, settings: MethodSettings, own: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Name and options for `load_segmenter`."""
     if isinstance(settings, MMOVSegSettings):
-        return _checkpoint(settings), {}
+        return _checkpoint(settings), {
+            "inference": "whole",
+            "sar_alignment": settings.sar_alignment,
+            "prompts": settings.prompt,
+        }
     if settings.sensors not in SEGEARTH:
         raise ConfigError(f"{method} was published for one sensor; {settings.sensors} cannot be run as published.")
     options: dict[str, Any] = {

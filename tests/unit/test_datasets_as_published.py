@@ -84,6 +84,22 @@ def test_options_given_take_the_place_of_published_ones(asked):
     assert (options["upsampler"], options["bias"]) == ("bilinear", 0.0)
 
 
+def test_mm_ovseg_is_run_on_whole_images_with_sar_and_prompt_as_published(asked):
+    from inspect import signature
+
+    from mmovseg_geo.models.mmovseg.published import PROMPTS, prompt_templates
+    from mmovseg_geo.models.mmovseg.segmenter import mmovseg_vitb16
+
+    model, vocabulary, options = asked("ddhr-ch", "mmovseg-vitb16")
+    assert model == "mmovseg-vitb16-ddhr-ch"
+    assert vocabulary.names == ("city", "road", "farmland", "forest", "water")
+    assert (options["inference"], options["sar_alignment"]) == ("whole", "reference")
+    assert prompt_templates(options["prompts"]) == PROMPTS["scene"]
+    assert set(options) <= set(signature(mmovseg_vitb16).parameters)
+    segmenter = load_as_published(SETS["oem-thin"], "mmovseg-vitb16")
+    assert segmenter.tiling.fitted((1024, 1024)).count((1024, 1024)) == 1
+
+
 @pytest.mark.parametrize("name", SETS)
 def test_settings_of_every_set_are_options_of_its_model(asked, name):
     from mmovseg_geo.models.segearth.recipe import Recipe
