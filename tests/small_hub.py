@@ -36,6 +36,7 @@ class SmallHub:
         claims: content whose size and sha256 are named instead of those of what is sent.
         shortened: send half, and say that it is all.
         headless: answer as any web server does, without the headers of a hub.
+        silent: close every connection without an answer.
         requests: what was asked, in order.
     """
 
@@ -48,6 +49,7 @@ class SmallHub:
     claims: bytes | None = None
     shortened: bool = False
     headless: bool = False
+    silent: bool = False
     requests: list[Request] = field(default_factory=list)
     address: str = ""
     elsewhere: str = ""
@@ -91,7 +93,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         hub = self.hub
         hub.requests.append(Request(self.command, self.path, dict(self.headers.items())))
-        if hub.status is not None:
+        if hub.silent:
+            self.close_connection = True
+        elif hub.status is not None:
             self._say(hub.status)
         elif self.path.startswith("/storage/"):
             repository, _, file = self.path.removeprefix("/storage/").partition("//")

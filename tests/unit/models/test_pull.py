@@ -204,6 +204,11 @@ def test_a_hub_that_does_not_answer_is_named(home: Path, monkeypatch: pytest.Mon
     refused("plain", r"(?s)http://127\.0\.0\.1:9 cannot be reached.*HF_ENDPOINT")
 
 
+def test_a_hub_that_closes_the_door_is_named(small_hub: SmallHub) -> None:
+    small_hub.silent = True
+    refused("plain", "(?s)cannot be reached, or breaks off.*--from")
+
+
 def test_a_server_that_is_no_hub_is_told_apart(small_hub: SmallHub) -> None:
     small_hub.headless = True
     refused("plain", "does not answer as a hub does")
