@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import nullcontext
+from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from mmovseg_geo.models.compute import mixed
 from mmovseg_geo.models.segearth.features import DenseFeatures
 from mmovseg_geo.models.segearth.network import SegEarth
 from mmovseg_geo.models.segearth.preprocessing import normalize, resized, working_size
@@ -49,7 +50,9 @@ def settings(file: Recorded, case: str | None, side: int) -> Recipe:
 
 
 @lru_cache(maxsize=16)
-def scores(file: Recorded, case: str | None, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Recipe]:
+def scores(
+    file: Recorded, case: str | None, dtype: torch.dtype = torch.float32, device: str = "cpu"
+) -> tuple[Tensor, Recipe]:
     """Averaged scores (Q, H, W) of the image of a case at its own size, by our network with seeded weights."""
     vectors = file[f"{case}.query_vectors" if f"{case}.query_vectors" in file.arrays else "query_vectors"]
     model = file.model(vectors.shape[1], quick_gelu=file.quick_gelu(f"{case}." if case else ""))
@@ -62,12 +65,14 @@ def scores(file: Recorded, case: str | None, dtype: torch.dtype = torch.float32)
     if case == "whole":
         height, width = (side // features.patch * features.patch for side in image.shape[-2:])
         image = image[..., :height, :width]
-    mixed = torch.autocast("cpu", dtype) if dtype != torch.float32 else nullcontext()
-    with torch.inference_mode(), mixed:
-        return SegEarth(features, upsampler, recipe)(image, torch.from_numpy(vectors)), recipe
+    with torch.inference_mode(), mixed(torch.device(device), dtype):
+        network = deepcopy(SegEarth(features, upsampler, recipe)).to(device)
+        return network(image.to(device), torch.from_numpy(vectors).to(device)).cpu(), recipe
 
 
-def maps(file: Recorded, dtype: torch.dtype = torch.float32) -> Iterator[tuple[str, str, np.ndarray]]:
+def maps(
+    file: Recorded, dtype: torch.dtype = torch.float32, device: str = "cpu"
+) -> Iterator[tuple[str, str, np.ndarray]]:
     """Name, kind and value, as we have it, of every recorded map of a file."""
     counts = np.bincount(file["query_idx"]).tolist()
     for name, expected in file.arrays.items():
@@ -78,7 +83,7 @@ def maps(file: Recorded, dtype: torch.dtype = torch.float32) -> Iterator[tuple[s
         stride = int(asked["stride"] or STRIDE_OF_SETTINGS)
         label = next((file[n] for n in (f"{case}.label", "label") if n in file.arrays and name != OMITTED), None)
         size = file["image"].shape[:2] if label is None else label.shape
-        averaged, recipe = scores(file, case, dtype)
+        averaged, recipe = scores(file, case, dtype, device)
         logits = resized(averaged, size)[0]
         values = class_values(logits, counts, recipe.temperature)
         if asked["what"] == "query_logits":
@@ -103,10 +108,18 @@ def has_labels(name: str) -> bool:
     return name.endswith("label")
 
 
+ON_GPU = pytest.param(
+    "cuda",
+    marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device was found")],
+)
+
+
+@pytest.mark.parametrize("device", ["cpu", ON_GPU])
 @pytest.mark.parametrize("file", discover(has_labels))
-def test_every_recorded_map_is_met(file: Recorded) -> None:
+def test_every_recorded_map_is_met(file: Recorded, device: str) -> None:
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     wrong, seen = {}, 0
-    for name, kind, ours in maps(file):
+    for name, kind, ours in maps(file, device=device):
         seen += 1
         if kind == "labels":
             assert ours.shape == file[name].shape, name
@@ -120,9 +133,10 @@ def test_every_recorded_map_is_met(file: Recorded) -> None:
     assert not wrong
 
 
+@pytest.mark.parametrize("device", ["cpu", ON_GPU])
 @pytest.mark.parametrize("file", discover(has_labels))
-def test_in_bfloat16_labels_hardly_change(file: Recorded) -> None:
-    for name, kind, ours in maps(file, torch.bfloat16):
+def test_in_bfloat16_labels_hardly_change(file: Recorded, device: str) -> None:
+    for name, kind, ours in maps(file, torch.bfloat16, device):
         if kind == "labels":
             same = float((ours == file[name]).mean())
             assert same >= 0.98, f"{name}: {100 * same:.2f} % of labels agree"
