@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from mmovseg_geo.models.clip import embed_texts
+from mmovseg_geo.models.clip import CLIPText, embed_texts
+from mmovseg_geo.models.compute import mixed
 from mmovseg_geo.models.mmovseg.checkpoint import (
     HEAD_RULES,
+    Rule,
     build_loaded,
     dino_rules,
     load,
@@ -22,8 +26,8 @@ from mmovseg_geo.models.mmovseg.encoders import DINOv1, DINOv3, dino
 from mmovseg_geo.models.mmovseg.head import CostHead
 from mmovseg_geo.models.mmovseg.network import MMOVSeg, build
 from mmovseg_geo.models.mmovseg.params import CLIPParams, DINOParams, HeadParams, MMOVSegParams, hook_layers
-from mmovseg_geo.models.mmovseg.preprocessing import as_rgb, normalize, pad_to_multiple, scores_on_tile
-from tests.parity.fixture import Fixture, unit, weight
+from mmovseg_geo.models.mmovseg.preprocessing import as_rgb, normalize, pad_to_multiple, resize, scores_on_tile
+from tests.parity.fixture import Fixture, raw, unit, weight
 from tests.parity.recording import Tensors, add_sensors, dino_hook, head_hooks, network_hooks, recording
 
 PADDED_CLASSES = 256
@@ -73,7 +77,8 @@ def dino_params(model: Mapping[str, Any]) -> DINOParams:
 def network_params(fixture: Fixture) -> MMOVSegParams:
     """Numbers of a whole model; its input size and stride follow from the recorded input and the cost grid."""
     model, clip = fixture.meta["model"], fixture.meta["model"]["clip"]
-    native_size = fixture.meta["tensors"]["dino_optical_input"]["shape"][-2]
+    recorded = fixture.meta["tensors"].get("dino_optical_input")
+    native_size = recorded["shape"][-2] if recorded else fixture.size[0]
     named = ("embed_dim", "patch", "vision_width", "vision_layers", "text_width", "text_heads", "text_layers")
     return MMOVSegParams(
         clip=CLIPParams(image_size=clip["image_resolution"], **{name: clip[name] for name in named}),
@@ -154,27 +159,97 @@ def network(fixture: Fixture) -> MMOVSeg:
 
 def network_tensors(fixture: Fixture) -> Tensors:
     """A whole forward pass as the reference does it: optical and SAR padded each by itself, scores stretched."""
-    meta, params = fixture.meta, network_params(fixture)
-    model = network(fixture)
-    names = [name.split(SYNONYM_SEPARATOR)[0] for name in meta["classes"]]
-    text = model.text
-    optical = torch.from_numpy(fixture.images("optical", 3, fixture.size))
-    sar = as_rgb(torch.from_numpy(fixture.images("sar", 1, fixture.sar_size)))
-    divisor = meta["size_divisibility"]
-    grid = meta["model"]["head"]["grid"][0]
-    with recording(network_hooks(model, grid)) as tensors, torch.no_grad():
-        embedded = embed_texts(text, names, [meta["prompt"]])
-        logits = model(
-            pad_to_multiple(normalize(optical), divisor),
-            pad_to_multiple(normalize(sar), divisor),
-            embedded,
-            size=(params.native_size, params.native_size),
-        )
+    meta, model = fixture.meta, network(fixture)
+    with recording(network_hooks(model, meta["model"]["head"]["grid"][0])) as tensors, torch.no_grad():
+        embedded = embedded_classes(fixture, model)
+        logits = logits_of(fixture, model, embedded)
     add_sensors(tensors)
-    tensors["tokens"] = text.tokens([meta["prompt"].format(name) for name in names]).numpy()
+    assert isinstance(model.text, CLIPText)
+    tensors["tokens"] = model.text.tokens([meta["prompt"].format(name) for name in class_names(fixture)]).numpy()
     tensors["text_embeds"] = embedded[:, None].numpy()
     tensors["sem_seg"] = scores_on_tile(logits[:1], fixture.out)[0].numpy()
     return tensors
+
+
+def class_names(fixture: Fixture) -> list[str]:
+    return [name.split(SYNONYM_SEPARATOR)[0] for name in fixture.meta["classes"]]
+
+
+def embedded_classes(fixture: Fixture, model: MMOVSeg) -> Tensor:
+    """Unit vectors (T, C)."""
+    assert isinstance(model.text, CLIPText)
+    return embed_texts(model.text, class_names(fixture), [fixture.meta["prompt"]])
+
+
+def logits_of(fixture: Fixture, model: MMOVSeg, embedded: Tensor) -> Tensor:
+    optical = torch.from_numpy(fixture.images("optical", 3, fixture.size))
+    sar = as_rgb(torch.from_numpy(fixture.images("sar", 1, fixture.sar_size)))
+    divisor, device = fixture.meta["size_divisibility"], embedded.device
+    shown = (pad_to_multiple(normalize(x.to(device)), divisor) for x in (optical, sar))
+    native = network_params(fixture).native_size
+    logits: Tensor = model(*shown, embedded, size=(native, native))
+    return logits
+
+
+def scores_on(fixture: Fixture, device: str) -> Tensors:
+    """What the network gives on a device: logits, and the scores of the first image."""
+    model = network(fixture)
+    with torch.no_grad():
+        embedded = embedded_classes(fixture, model).to(device)
+        logits = logits_of(fixture, model.to(device), embedded).float().cpu()
+    return {"logits": logits.numpy(), "sem_seg": scores_on_tile(logits[:1], fixture.out)[0].numpy()}
+
+
+def bfloat16_agreement(fixture: Fixture, device: str, *, apart: float) -> float:
+    """Share of the pixels with a clear winner in float32, by more than `apart`, that have it in bfloat16 too."""
+    model = network(fixture)
+    with torch.no_grad():
+        embedded = embedded_classes(fixture, model).to(device)
+        model.to(device)
+        exact = scores_on_tile(logits_of(fixture, model, embedded), fixture.out)
+        with mixed(torch.device(device), torch.bfloat16):
+            rough = scores_on_tile(logits_of(fixture, model, embedded), fixture.out)
+    best = exact.topk(2, dim=1).values
+    clear = best[:, 0] - best[:, 1] > apart
+    assert clear.any(), "no pixel has a clear winner"
+    return float((exact.argmax(1) == rough.argmax(1))[clear].float().mean())
+
+
+def training_tensors(fixture: Fixture) -> Tensors:
+    """Loss and gradients of one step: cross-entropy of each class, where pixels without a label belong to none."""
+    meta, model = fixture.meta, network(fixture)
+    for encoder in (model.optical.dino, model.sar):  # type: ignore[attr-defined]
+        encoder.requires_grad_(False)
+    labels = torch.from_numpy(np.stack([label_of(fixture, b) for b in range(meta["batch"])])).long()
+    logits = resize(logits_of(fixture, model, embedded_classes(fixture, model)), (labels.shape[1], labels.shape[2]))
+    targets = torch.stack([labels == index for index in range(len(meta["classes"]))], dim=1).float()
+    loss = F.binary_cross_entropy_with_logits(logits, targets)
+    loss.backward()
+    gradients = {name: gradient(model, rules(network_params(fixture)), name) for name in meta["trainable"]}
+    recorded = {name: gradients[name.removeprefix("grad/")].numpy() for name in meta["tensors"] if "/" in name}
+    norms = np.array([float(value.norm()) for value in gradients.values()])
+    return {"loss": loss.detach().reshape(1).numpy(), "grad_norm": norms, **recorded}
+
+
+def label_of(fixture: Fixture, item: int) -> np.ndarray:
+    """Seeded labels (H, W) in squares of 24 pixels, 255 for none."""
+    (height, width), count = fixture.size, len(fixture.meta["classes"])
+    rows, cols = -(-height // 24), -(-width // 24)
+    values = (raw(fixture.seed, f"{fixture.meta['input']}/{item}/label", rows * cols) >> np.uint64(56)) % (count + 1)
+    values[values == count] = 255
+    return values.reshape(rows, cols).repeat(24, 0).repeat(24, 1)[:height, :width].astype(np.uint8)
+
+
+def gradient(model: MMOVSeg, table: tuple[Rule, ...], official: str) -> Tensor:
+    """Of the entry of ours, or the part of it, that an official key fills."""
+    joined = next((part for part in "qkv" if official.endswith(f".{part}_proj_weight")), None)
+    keys = [official]
+    if joined:
+        keys = [official.replace(f".{joined}_proj", f".{part}_proj") for part in "qkv"]
+    (ours,) = rename({key: torch.empty(1) for key in keys}, table)
+    found = model.get_parameter(ours).grad
+    assert found is not None, f"{ours} has no gradient"
+    return found.chunk(3)["qkv".index(joined)] if joined else found
 
 
 def _periods(encoder: DINOv1 | DINOv3, prefix: str) -> dict[str, Tensor]:

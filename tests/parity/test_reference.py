@@ -6,12 +6,20 @@ import math
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from tests.conftest import shared_folder
 from tests.parity.fixture import Fixture, discover
-from tests.parity.reference import dino_tensors, head_tensors, network_tensors
+from tests.parity.reference import (
+    bfloat16_agreement,
+    dino_tensors,
+    head_tensors,
+    network_tensors,
+    scores_on,
+    training_tensors,
+)
 
 FIXTURES = Path(os.environ.get("MMOVSEG_FIXTURES", shared_folder() / "fixtures"))
 FOLDER = FIXTURES / "mm-ovseg" if (FIXTURES / "mm-ovseg").is_dir() else FIXTURES
@@ -19,19 +27,29 @@ LARGE = 512
 """Encoders at least this wide make a case slow: it fills and runs up to a billion parameters."""
 
 MAKERS = {"eval": network_tensors, "decoder": head_tensors, "dino": dino_tensors}
+LOSS_OFF, GRADIENT_OFF = 1e-5, 1e-3
+"""Allowed of a training step: of the loss, and of a gradient in its own norm."""
+
+ON_GPU = pytest.param(
+    "cuda",
+    marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device was found")],
+)
 
 
-def cases() -> list[pytest.ParameterSet]:
-    found = [pytest.param(fixture, id=fixture.path.stem, marks=marks(fixture)) for fixture in discover(FOLDER)]
+def cases(*modes: str) -> list[pytest.ParameterSet]:
+    """Every recorded case of these modes, or of those that no other test knows."""
+    found = [
+        pytest.param(fixture, id=fixture.path.stem, marks=marks(fixture))
+        for fixture in discover(FOLDER)
+        if fixture.meta["mode"] in modes or (not modes and fixture.meta["mode"] != "train")
+    ]
     missing = pytest.mark.skip(reason=f"no fixtures in {FOLDER}; set MMOVSEG_FIXTURES or MMOVSEG_SHARED")
     return found or [pytest.param(None, id="none", marks=missing)]
 
 
 def marks(fixture: Fixture) -> list[pytest.MarkDecorator]:
     mode = fixture.meta["mode"]
-    if mode == "train":
-        return [pytest.mark.skip(reason="losses and gradients belong to training")]
-    if mode not in MAKERS:
+    if mode not in (*MAKERS, "train"):
         return [pytest.mark.skip(reason=f"unknown mode {mode!r}")]
     model = fixture.meta["model"]
     width = model.get("dino", model).get("embed_dim", 0)
@@ -51,6 +69,40 @@ def test_every_recorded_tensor_is_met(fixture: Fixture) -> None:
     assert not failed, "\n".join(failed)
 
 
+@pytest.mark.parametrize("fixture", cases("train"))
+def test_loss_and_gradients_of_a_training_step_are_met(fixture: Fixture) -> None:
+    ours, expected = training_tensors(fixture), fixture.recorded()
+    assert abs(ours["loss"][0] - expected["loss"][0]) <= LOSS_OFF
+    total = float(np.linalg.norm(ours["grad_norm"]))
+    assert abs(total - fixture.meta["grad_norm_total"]) <= GRADIENT_OFF * total
+    off = np.abs(ours["grad_norm"] - expected["grad_norm"])
+    worst = int((off - GRADIENT_OFF * expected["grad_norm"]).argmax())
+    # A gradient that is zero by the method has rounding for a norm.
+    allowed = np.maximum(GRADIENT_OFF * expected["grad_norm"], 1e-6 * total)
+    assert (off <= allowed).all(), f"{fixture.meta['trainable'][worst]}: off by {off[worst]:.3g}"
+    for name in (name for name in expected if "/" in name):
+        stride = fixture.meta["tensors"][name]["stride"]
+        difference = ours[name].reshape(-1)[::stride] - expected[name]
+        assert np.abs(difference).max() <= GRADIENT_OFF * np.abs(expected[name]).max(), name
+
+
+@pytest.mark.parametrize("device", ["cpu", ON_GPU])
+@pytest.mark.parametrize("fixture", cases("eval"))
+def test_bfloat16_finds_the_clear_winners_of_float32(fixture: Fixture, device: str) -> None:
+    assert bfloat16_agreement(fixture, device, apart=0.01) >= 0.99
+
+
+@pytest.mark.parametrize("device", [ON_GPU])
+@pytest.mark.parametrize("fixture", cases("eval"))
+def test_a_gpu_gives_the_recorded_scores(fixture: Fixture, device: str) -> None:
+    expected = fixture.recorded()
+    for name, ours in scores_on(fixture, device).items():
+        about = fixture.meta["tensors"][name]
+        off = np.abs(ours.reshape(-1)[:: about["stride"]] - expected[name]).max()
+        assert off <= 10 * 1e-4 * max(1.0, about["std"]), name
+
+
 @pytest.fixture(autouse=True)
 def _full_precision() -> None:
     torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
