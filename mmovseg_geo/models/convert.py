@@ -134,9 +134,11 @@ def checksum(tensors: Mapping[str, Tensor]) -> str:
     """The sha256 of names, types, shapes and values, whatever their order in the file."""
     found = sha256()
     for name in sorted(tensors):
-        value = tensors[name].detach().contiguous()
+        value = tensors[name].detach()
         found.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        found.update(value.reshape(-1).view(torch.uint8).numpy().data)
+        flat = value.contiguous().reshape(-1)
+        # One number alone may keep the stride of the view it was, which bytes cannot have.
+        found.update(flat.as_strided(flat.shape, (1,)).view(torch.uint8).numpy().data)
     return found.hexdigest()
 
 

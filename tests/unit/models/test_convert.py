@@ -158,6 +158,7 @@ def test_a_folder_that_cannot_be_written_leaves_nothing(folder: Path) -> None:
 def test_views_of_one_memory_are_stored_apart(folder: Path) -> None:
     whole = torch.arange(6.0)
     tensors = {"first": whole[:2], "last": whole[4:], "same": whole, "again": whole, "turned": whole.reshape(2, 3).T}
+    tensors |= {"one": whole[3].expand(1), "spread": whole[3].expand(4), "alone": whole[3]}
     path = write(Converted("encoder", tensors, {"variant": "encoder"}), folder / "views.safetensors")
     found = read_checkpoint(path)
     assert all(torch.equal(found[key], tensors[key]) for key in tensors)
@@ -192,7 +193,7 @@ def test_published_upsamplers_are_recognized(name: str, tmp_path: Path) -> None:
 def test_a_checkpoint_of_full_size_converts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of ViT-B, with values that take no room in the official file."""
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
-    state = {key: torch.full((1,), 0.5).expand(value.shape) for key, value in recorded("keys_vitb.json").items()}
+    state = {key: torch.full((), 0.5).expand(value.shape) for key, value in recorded("keys_vitb.json").items()}
     torch.save({"model": state, "iteration": 80000}, tmp_path / "modelPIE.pth")
     made = convert(tmp_path / "modelPIE.pth")
     assert (made.network, made.about["name"]) == ("mmovseg-vitb16", "mmovseg-vitb16-pie")
