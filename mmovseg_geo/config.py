@@ -90,25 +90,22 @@ class SegmentConfig:
 
         A single class gets a background, for otherwise every pixel would be that class.
         """
-        if self.classes_file is not None:
-            found = Vocabulary.from_file(self.classes_file, background=self.background)
-        elif self.classes is not None:
-            found = Vocabulary.of(self.classes, background=self.background)
-        else:
-            return None
-        return found.with_background() if len(found) == 1 else found
+        asked = self._asked()
+        return asked.with_background() if asked is not None and len(asked) == 1 else asked
 
     @property
     def notes(self) -> list[str]:
         """What was decided on the user's behalf, in words."""
-        vocabulary = self.vocabulary()
-        if vocabulary is None or self.background or len(vocabulary.scored) > 1:
+        asked = self._asked()
+        if asked is None or len(asked) > 1:
             return []
-        word = vocabulary.scored[0].name
-        named = [word for group in self.classes or () for word in group]
-        if vocabulary.background is None or vocabulary.background.name in named:
-            return []
+        word = asked.classes[0].name
         return [f"{word!r} is the only class, so a background class is added; otherwise all pixels would be {word!r}."]
+
+    def _asked(self) -> Vocabulary | None:
+        if self.classes_file is not None:
+            return Vocabulary.from_file(self.classes_file, background=self.background)
+        return None if self.classes is None else Vocabulary.of(self.classes, background=self.background)
 
     @property
     def shift(self) -> tuple[float, float]:

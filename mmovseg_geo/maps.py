@@ -18,9 +18,9 @@ import mmovseg_geo
 from mmovseg_geo.config import SegmentConfig
 from mmovseg_geo.errors import OutputError, SceneError
 from mmovseg_geo.grid import Size, Window, bounds_window
-from mmovseg_geo.models import load_segmenter
+from mmovseg_geo.models import load_segmenter, sensors_of
 from mmovseg_geo.models.segmenter import Segmenter
-from mmovseg_geo.pipeline import Progress, segment
+from mmovseg_geo.pipeline import Progress, require_sensors, segment
 from mmovseg_geo.rasters.labels import LabelRaster
 from mmovseg_geo.rasters.scene import Scene, open_scene, scene_name
 from mmovseg_geo.summary import summary
@@ -80,6 +80,8 @@ def map_scene(
     with _timed(timings, "open"):
         scene = opened(optical, sar, config)
     with scene:
+        if segmenter is None:
+            require_known_sensors(scene, config)
         with _timed(timings, "load_model"):
             segmenter = segmenter or load_for(scene, config)
         return map_opened(scene, segmenter, outputs, config=config, progress=progress, timings=timings)
@@ -98,7 +100,7 @@ def map_opened(
     timings = {} if timings is None else timings
     for line in summary(scene.describe()):
         logger.info(line)
-    for line in (*config.notes, *scene.warnings):
+    for line in _warnings(scene, segmenter, config):
         logger.warning(line)
     window = scene_window(scene, config)
     with _staged(outputs) as staged:
@@ -112,6 +114,13 @@ def map_opened(
     if config.overwrite:
         _remove_left_over(outputs)
     return MapResult(next(iter(outputs.values())).parent, outputs, report)
+
+
+def require_known_sensors(scene: Scene, config: SegmentConfig) -> None:
+    """Refuse a scene that the model sees nothing of, before weights are looked for; if its name tells the sensors."""
+    sensors = sensors_of(config.model)
+    if sensors:
+        require_sensors(scene, config.model, sensors)
 
 
 def load_for(scene: Scene, config: SegmentConfig) -> Segmenter:
@@ -280,8 +289,16 @@ def _report(scene: Scene, segmenter: Segmenter, config: SegmentConfig, areas: li
         "tiling": asdict(tiling),
         "request": request(scene, segmenter, config),
         "classes": areas,
-        "warnings": [*config.notes, *scene.warnings],
+        "warnings": _warnings(scene, segmenter, config),
     }
+
+
+def _warnings(scene: Scene, segmenter: Segmenter, config: SegmentConfig) -> list[str]:
+    idle = sorted(scene.sensors - segmenter.sensors)
+    unused = [
+        f"{segmenter.name} does not look at {sensor} images: that file has no part in the labels" for sensor in idle
+    ]
+    return [*config.notes, *scene.warnings, *unused]
 
 
 def described(path: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
@@ -64,7 +64,7 @@ def segment(
     """
     tiling = (tiling or segmenter.tiling).fitted(scene.shape)
     grid = scene.grid if window is None else scene.grid[window.slices]
-    decide = _decision(segmenter.vocabulary, min_score, scored=getattr(segmenter, "scores_background", False))
+    decide = decision(segmenter.vocabulary, min_score, scored=getattr(segmenter, "scores_background", False))
     with LabelWriter(
         Path(out),
         grid,
@@ -95,12 +95,7 @@ def finished_rows(
     Scores stay on the device that made them. Rows count from the top of `window`; where no tile of a block holds
     a valid pixel, scores may be None.
     """
-    if not segmenter.sensors & scene.sensors:
-        wanted_sensors = " or ".join(sorted(segmenter.sensors))
-        raise SceneError(
-            f"{segmenter.name} needs {wanted_sensors} images; {scene.name} has {', '.join(scene.sensors)}.\n"
-            f"  Give a {wanted_sensors} image, or choose another --model: `mmovseg models list` tells their sensors."
-        )
+    require_sensors(scene, segmenter.name, segmenter.sensors)
     height, width = scene.shape
     tiling = (tiling or segmenter.tiling).fitted((height, width))
     wanted = window or Window(0, 0, height, width)
@@ -118,6 +113,20 @@ def finished_rows(
         if progress:
             progress(done, len(windows))
     yield from stitcher.release(height)
+
+
+def require_sensors(scene: Scene, model: str, sensors: Collection[str]) -> None:
+    """Refuse a scene that a model sees nothing of.
+
+    Raises:
+        SceneError: the scene has none of the sensors.
+    """
+    if not scene.sensors.intersection(sensors):
+        wanted = " or ".join(sorted(sensors))
+        raise SceneError(
+            f"{model} needs {wanted} images; {scene.name} has {', '.join(scene.sensors)}.\n"
+            f"  Give a {wanted} image, or choose another --model: `mmovseg models list` tells their sensors."
+        )
 
 
 def _read_ahead(scene: Scene, windows: list[Window], batch_size: int) -> Iterator[tuple[int, list[Tile]]]:
@@ -151,12 +160,15 @@ def _reader() -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _decision(
+def decision(
     vocabulary: Vocabulary, min_score: float | None, *, scored: bool = False
 ) -> Callable[[Any, NDArray[np.bool_]], tuple[NDArray[Any], NDArray[np.uint8]]]:
     """How class values (K, h, W) become labels and a confidence of 0..100; both are no-data where not valid.
 
     `scored` says that the background is among the K classes, and wins pixels as they do.
+
+    Raises:
+        ConfigError: a `min_score` without a background class.
     """
     background = vocabulary.background
     if min_score is None:

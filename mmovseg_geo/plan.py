@@ -11,8 +11,9 @@ from typing import Any
 
 from mmovseg_geo.config import SegmentConfig
 from mmovseg_geo.grid import Window
-from mmovseg_geo.maps import load_for, opened, planned_outputs, refuse_existing, scene_window
+from mmovseg_geo.maps import load_for, opened, planned_outputs, refuse_existing, require_known_sensors, scene_window
 from mmovseg_geo.models.segmenter import Segmenter
+from mmovseg_geo.pipeline import decision, require_sensors
 from mmovseg_geo.rasters.scene import Scene
 from mmovseg_geo.summary import summary
 from mmovseg_geo.tiles import Batch
@@ -36,7 +37,10 @@ def plan_scene(
     refuse_existing(outputs, config)
     with opened(optical, sar, config) as scene:
         window = scene_window(scene, config)
+        require_known_sensors(scene, config)
         segmenter = load_for(scene, config)
+        require_sensors(scene, segmenter.name, segmenter.sensors)
+        decision(segmenter.vocabulary, config.min_score)
         tiling = config.tiling(segmenter.tiling).fitted(scene.shape)
         wanted = window or Window(0, 0, *scene.shape)
         windows = [w for w in tiling.windows(scene.shape) if w.intersection(wanted)]

@@ -87,13 +87,18 @@ def check_options(model: str, builder: Callable[..., Any], names: list[str]) -> 
             raise ConfigError(f"{model} has no option {name!r}. {has}")
 
 
-def reads_only_sar(model: str) -> bool:
-    """Whether a model that is given by name takes SAR images and no others.
+def sensors_of(model: str) -> tuple[str, ...]:
+    """The sensors that a model given by name can use; empty where only the loaded model can tell.
 
-    >>> reads_only_sar("segearth-ov2-sar")
-    True
+    >>> sensors_of("segearth-ov2-sar")
+    ('sar',)
     """
-    return model in registry.names() and registry.entry(model).sensors == ("sar",)
+    return registry.entry(model).sensors if model in registry.names() else ()
+
+
+def reads_only_sar(model: str) -> bool:
+    """Whether a model that is given by name takes SAR images and no others."""
+    return sensors_of(model) == ("sar",)
 
 
 def _builder(model: str) -> tuple[Callable[..., Any], Path | None]:

@@ -112,6 +112,8 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(here, scene, run):
 def test_a_dry_run_refuses_what_the_run_would_refuse(scene, run, refused):
     run("segment", *scene, *WORDS)
     assert "--overwrite" in refused("segment", *scene, *WORDS, "--dry-run")
+    other = ("segment", *scene, *WORDS, "-o", "other", "--dry-run")
+    assert "add --background" in refused(*other, "--min-score", "0.7")
 
 
 def test_optical_alone_is_a_scene(scene, run):

@@ -133,6 +133,22 @@ def test_radar_given_to_an_optical_method_is_refused_with_advice(scene, refused,
     assert "choose another --model" in message
 
 
+def test_a_model_that_sees_nothing_of_a_scene_is_refused_before_its_weights_are_asked_for(scene, refused, cache):
+    arguments = ("segment", scene[1], "--sar-only", "--model", "segearth-ov", "--classes", "water,road")
+    assert "segearth-ov needs optical images" in refused(*arguments)
+    assert "segearth-ov needs optical images" in refused(*arguments, "--dry-run")
+
+
+@pytest.mark.parametrize(("model", "idle"), [("segearth-ov", "sar"), ("segearth-ov2-sar", "optical")])
+def test_a_file_that_the_model_does_not_look_at_is_named(scene, run, encoder, model, idle):
+    arguments = ("segment", *scene, "--model", model, "--classes", "water,road", *flags(**encoder, **SMALL))
+    result = run(*arguments, *flags(upsampler="none"), "--no-polygons")
+    assert result.exit_code == 0, result.output
+    said = f"{model} does not look at {idle} images"
+    assert said in " ".join(result.stderr.split())
+    assert said in " ".join(json.loads(Path("s2_mmovseg/s2_run.json").read_text())["warnings"])
+
+
 def test_words_must_be_given(scene, refused):
     assert "knows no classes of its own" in refused("segment", scene[0], "--model", "segearth-ov")
 

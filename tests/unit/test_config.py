@@ -186,6 +186,9 @@ def test_a_single_class_of_a_file_gets_a_background(tmp_path):
     config = SegmentConfig(classes_file=tmp_path / "words.txt")
     assert len(config.vocabulary()) == 2
     assert len(config.notes) == 1
+    (tmp_path / "words.txt").write_text("background\nwater, lake\n")
+    assert len(config.vocabulary()) == 2
+    assert config.notes == []
 
 
 def test_wrong_words_are_found_when_the_vocabulary_is_made():

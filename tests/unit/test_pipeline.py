@@ -10,7 +10,7 @@ import pytest
 from mmovseg_geo.errors import ConfigError, SceneError
 from mmovseg_geo.grid import Window
 from mmovseg_geo.models.threshold import ThresholdSegmenter
-from mmovseg_geo.pipeline import _decision, finished_rows
+from mmovseg_geo.pipeline import decision, finished_rows
 from mmovseg_geo.tiles import Tile, Tiling
 from mmovseg_geo.vocabulary import Vocabulary
 
@@ -129,38 +129,38 @@ def test_a_failing_read_ends_the_run():
 
 
 def test_the_highest_value_wins_and_is_the_confidence():
-    decide = _decision(Vocabulary.of("a,b"), None)
+    decide = decision(Vocabulary.of("a,b"), None)
     labels, confidence = decide(np.array([[[0.2, 0.7]], [[0.6, 0.1]]]), np.array([[True, True]]))
     assert labels.tolist() == [[2, 1]]
     assert confidence.tolist() == [[60, 70]]
 
 
 def test_a_pixel_that_no_class_claims_is_background():
-    decide = _decision(Vocabulary.of("a,background"), None)
+    decide = decision(Vocabulary.of("a,background"), None)
     labels, confidence = decide(np.array([[[0.2, 0.7]]]), np.array([[True, True]]))
     assert labels.tolist() == [[0, 1]]
     assert confidence.tolist() == [[80, 70]]
 
 
 def test_pixels_without_data_are_no_class():
-    labels, confidence = _decision(Vocabulary.of("a,b"), None)(np.ones((2, 1, 2)), np.array([[True, False]]))
+    labels, confidence = decision(Vocabulary.of("a,b"), None)(np.ones((2, 1, 2)), np.array([[True, False]]))
     assert labels.tolist() == [[1, 255]]
     assert confidence.tolist() == [[100, 255]]
 
 
 def test_a_minimum_score_without_background_is_refused():
     with pytest.raises(ConfigError, match="--background"):
-        _decision(Vocabulary.of("a,b"), 0.3)
+        decision(Vocabulary.of("a,b"), 0.3)
 
 
 def test_a_background_that_is_scored_wins_pixels_and_takes_those_below_the_minimum():
     vocabulary = Vocabulary.of("background,a,b")
     values = np.array([[[0.5, 0.2, 0.3]], [[0.4, 0.7, 0.3]], [[0.1, 0.1, 0.35]]])
     valid = np.ones((1, 3), bool)
-    labels, confidence = _decision(vocabulary, None, scored=True)(values, valid)
+    labels, confidence = decision(vocabulary, None, scored=True)(values, valid)
     assert labels.tolist() == [[0, 1, 2]]
     assert confidence.tolist() == [[50, 70, 35]]
-    labels, confidence = _decision(vocabulary, 0.6, scored=True)(values, valid)
+    labels, confidence = decision(vocabulary, 0.6, scored=True)(values, valid)
     assert labels.tolist() == [[0, 1, 0]]
     assert confidence.tolist() == [[50, 70, 65]]
 
