@@ -18,6 +18,7 @@ SEGMENTERS = {
     "mmovseg-compact": "mmovseg_geo.models.mmovseg.segmenter:mmovseg_compact",
     "mmovseg-vitb16": "mmovseg_geo.models.mmovseg.segmenter:mmovseg_vitb16",
     "mmovseg-vitl14": "mmovseg_geo.models.mmovseg.segmenter:mmovseg_vitl14",
+    "mmovseg-custom": "mmovseg_geo.models.mmovseg.segmenter:mmovseg_custom",
     "segearth-ov": "mmovseg_geo.models.segearth.builders:segearth_ov",
     "segearth-ov2": "mmovseg_geo.models.segearth.builders:segearth_ov2",
     "segearth-ov2-sar": "mmovseg_geo.models.segearth.builders:segearth_ov2_sar",

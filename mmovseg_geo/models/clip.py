@@ -39,8 +39,9 @@ class DenseCLIP(nn.Module):
     """
 
     def __init__(
-        self, *, embed_dim: int, image_size: int, patch: int, width: int, layers: int, hooks: Sequence[int]
-    ) -> None:
+        self, *, embed_dim: int, image_size: int, patch: int, width: int, layers: int, hooks: Sequence[int],
+        head_width: int = _HEAD_WIDTH, mlp_ratio: float = 4.0, quick_gelu: bool = True,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.patch = patch
         self.hooks = tuple(hooks)
@@ -49,10 +50,10 @@ class DenseCLIP(nn.Module):
             patch_size=patch,
             width=width,
             layers=layers,
-            heads=width // _HEAD_WIDTH,
-            mlp_ratio=4.0,
+            heads=width // head_width,
+            mlp_ratio=mlp_ratio,
             output_dim=embed_dim,
-            act_layer=QuickGELU,
+            act_layer=QuickGELU if quick_gelu else nn.GELU,
         )
 
     def forward(self, image_B3HW: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -87,8 +88,9 @@ class CLIPText(nn.Module):
     """The text tower with OpenAI's byte pair tokens."""
 
     def __init__(
-        self, *, embed_dim: int, width: int, heads: int, layers: int, context: int = 77, vocabulary: int = 49408
-    ) -> None:
+        self, *, embed_dim: int, width: int, heads: int, layers: int, context: int = 77, vocabulary: int = 49408,
+        quick_gelu: bool = True,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.tower = TextTransformer(
             context_length=context,
@@ -97,7 +99,7 @@ class CLIPText(nn.Module):
             heads=heads,
             layers=layers,
             output_dim=embed_dim,
-            act_layer=QuickGELU,
+            act_layer=QuickGELU if quick_gelu else nn.GELU,
         )
 
     def encode(self, texts: Sequence[str]) -> Tensor:

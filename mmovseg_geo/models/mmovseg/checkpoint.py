@@ -110,7 +110,7 @@ HEAD_RULES = (
 def dino_rules(family: str, theirs: str, ours: str) -> tuple[Rule, ...]:
     """Rules of one DINO encoder under the two key prefixes."""
     rest = _same(theirs + "{*}", ours + "{*}")
-    if family == "dinov1":
+    if family != "dinov3":
         return (rest,)
     block = ours + "blocks.{}."
     return (
@@ -242,7 +242,7 @@ def _fill_constants(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, EvaAttention) and module.q_bias is not None:
             module.register_buffer("k_bias", torch.zeros_like(module.q_bias), persistent=False)
-        if isinstance(module, TextTransformer):
+        if isinstance(module, TextTransformer) and module.attn_mask is not None:
             module.attn_mask = module.build_causal_mask().to(module.positional_embedding.device)
 
 

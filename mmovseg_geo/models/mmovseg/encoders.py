@@ -1,4 +1,4 @@
-"""The image encoders of the published variants: DINOv1, DINOv3, and CLIP beside DINO for optical.
+"""The image encoders of MM-OVSeg: a DINO of any generation, and CLIP beside DINO for optical.
 
 Shape suffixes: B batch, D channels, H rows and W columns of patches, N tokens.
 """
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
+import timm
 import torch
 from einops import rearrange
 from timm.models.eva import Eva
@@ -52,24 +53,29 @@ class SarEncoder(Protocol):
 
 
 class DINOv1(nn.Module):
-    """A plain ViT by timm; chosen block outputs after the final norm (section 4.3)."""
+    """A plain ViT by timm; chosen block outputs after the final norm (section 4.3). DINOv2 without registers is one."""
 
     def __init__(self, params: DINOParams, layers: Sequence[int]) -> None:
         super().__init__()
+        self.params = params
         self.layers = tuple(layers)
-        self.vit: Any = VisionTransformer(
-            img_size=params.native_size,
-            patch_size=params.patch,
-            embed_dim=params.embed_dim,
-            depth=params.depth,
-            num_heads=params.num_heads,
-            num_classes=0,
-            dynamic_img_size=True,
+        self.vit: Any = (
+            _by_name(params)
+            if params.architecture
+            else VisionTransformer(
+                img_size=params.native_size,
+                patch_size=params.patch,
+                embed_dim=params.embed_dim,
+                depth=params.depth,
+                num_heads=params.num_heads,
+                num_classes=0,
+                dynamic_img_size=True,
+            )
         )
 
     def forward(self, image: Tensor, size: Size | None = None) -> Pyramid:
         vit = self.vit
-        patches_BHWD = vit.patch_embed(resize(image, size))
+        patches_BHWD = vit.patch_embed(_shown(image, size, self.params))
         _, height, width, _ = patches_BHWD.shape
         cls_token: Tensor = vit.cls_token
         tokens_BND = torch.cat([cls_token.expand(len(image), -1, -1), patches_BHWD.flatten(1, 2)], dim=1)
@@ -97,17 +103,48 @@ class DINOv1(nn.Module):
         return torch.cat([table[:, :1], rearrange(patches, "1 d h w -> 1 (h w) d")], dim=1)
 
 
-class DINOv3(nn.Module):
-    """A ViT with registers and rotary positions by timm; chosen block outputs after the final norm (section 4.4)."""
+class Registered(nn.Module):
+    """A ViT whose positions timm brings to the grid as the authors do; chosen block outputs after the final norm.
+
+    So are DINOv2 with registers (its table is resampled by size, with antialiasing, unlike that of DINOv1) and DINOv3.
+    """
+
+    def __init__(self, params: DINOParams, layers: Sequence[int], vit: nn.Module | None = None) -> None:
+        super().__init__()
+        self.params = params
+        self.layers = tuple(layers)
+        self.vit: Any = _by_name(params) if vit is None else vit
+
+    def forward(self, image: Tensor, size: Size | None = None) -> Pyramid:
+        taken: list[Tensor] = self.vit.forward_intermediates(
+            _shown(image, size, self.params),
+            indices=list(self.layers),
+            norm=True,
+            stop_early=True,
+            intermediates_only=True,
+        )
+        return tuple(taken)
+
+
+class DINOv3(Registered):
+    """A ViT with registers and rotary positions by timm (section 4.4)."""
 
     REGISTERS = 4
     ROPE_BASE = 100.0
     LAYER_SCALE = 1e-5
 
     def __init__(self, params: DINOParams, layers: Sequence[int]) -> None:
-        super().__init__()
-        self.layers = tuple(layers)
-        self.vit: Any = Eva(
+        if params.architecture:
+            super().__init__(params, layers)
+        else:
+            super().__init__(params, layers, self._of_numbers(params))
+        # Released weights carry periods rounded to bfloat16, so they belong to the state.
+        rope: nn.Module = self.vit.rope
+        rope.register_buffer("periods", rope.get_buffer("periods"), persistent=True)
+
+    @classmethod
+    def _of_numbers(cls, params: DINOParams) -> nn.Module:
+        vit: nn.Module = Eva(
             img_size=params.native_size,
             patch_size=params.patch,
             embed_dim=params.embed_dim,
@@ -115,31 +152,41 @@ class DINOv3(nn.Module):
             num_heads=params.num_heads,
             num_classes=0,
             qkv_bias=True,
-            init_values=self.LAYER_SCALE,
-            num_reg_tokens=self.REGISTERS,
+            init_values=cls.LAYER_SCALE,
+            num_reg_tokens=cls.REGISTERS,
             use_abs_pos_emb=False,
             use_rot_pos_emb=True,
             rope_type="dinov3",
-            rope_temperature=self.ROPE_BASE,
+            rope_temperature=cls.ROPE_BASE,
             rope_rotate_half=True,
             use_fc_norm=False,
             dynamic_img_size=True,
             norm_layer=partial(nn.LayerNorm, eps=1e-5),
         )
-        # Released weights carry periods rounded to bfloat16, so they belong to the state.
-        rope: nn.Module = self.vit.rope
-        rope.register_buffer("periods", rope.get_buffer("periods"), persistent=True)
-
-    def forward(self, image: Tensor, size: Size | None = None) -> Pyramid:
-        taken: list[Tensor] = self.vit.forward_intermediates(
-            resize(image, size), indices=list(self.layers), norm=True, stop_early=True, intermediates_only=True
-        )
-        return tuple(taken)
+        return vit
 
 
-def dino(params: DINOParams, layers: Sequence[int]) -> DINOv1 | DINOv3:
+def dino(params: DINOParams, layers: Sequence[int]) -> DINOv1 | Registered:
     """The encoder of a family, returning the outputs of `layers` (0-based blocks)."""
-    return DINOv1(params, layers) if params.family == "dinov1" else DINOv3(params, layers)
+    if params.family == "dinov3":
+        return DINOv3(params, layers)
+    return Registered(params, layers) if params.registers else DINOv1(params, layers)
+
+
+def _by_name(params: DINOParams) -> nn.Module:
+    """What timm builds under a name, for images of any size, with fresh weights."""
+    vit: nn.Module = timm.create_model(params.architecture, pretrained=False, num_classes=0, dynamic_img_size=True)
+    return vit
+
+
+def _shown(image: Tensor, size: Size | None, params: DINOParams) -> Tensor:
+    """The image at the size an encoder sees, where a patch is `params.stride` pixels of the tile."""
+    height, width = size or (image.shape[-2], image.shape[-1])
+    if params.stride == params.patch:
+        return resize(image, size)
+    if height % params.stride or width % params.stride:
+        raise ValueError(f"image of {height} x {width} pixels; both sides must be multiples of {params.stride}")
+    return resize(image, (height // params.stride * params.patch, width // params.stride * params.patch))
 
 
 class CLIPAndDINO(nn.Module):

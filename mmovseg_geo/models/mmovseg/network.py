@@ -120,6 +120,9 @@ def build(params: MMOVSegParams) -> MMOVSeg:
         width=clip.vision_width,
         layers=clip.vision_layers,
         hooks=hook_layers(clip.vision_layers)[:-1],
+        head_width=clip.vision_head_width,
+        mlp_ratio=clip.vision_mlp_ratio,
+        quick_gelu=clip.quick_gelu,
     )
     text = CLIPText(
         embed_dim=clip.embed_dim,
@@ -128,6 +131,7 @@ def build(params: MMOVSegParams) -> MMOVSeg:
         layers=clip.text_layers,
         context=clip.context,
         vocabulary=clip.vocabulary,
+        quick_gelu=clip.quick_gelu,
     )
     layers = hook_layers(encoder.depth)
     return MMOVSeg(
@@ -149,8 +153,8 @@ def _adapters(params: MMOVSegParams) -> Adapters:
     dense = [*finer, (params.head.text_dim, stride)]
     return Adapters(
         clip=of(params.clip.vision_width, stride, finer),
-        optical=of(encoder.embed_dim, encoder.patch, dense),
-        sar=of(encoder.embed_dim, encoder.patch, dense),
+        optical=of(encoder.embed_dim, encoder.stride, dense),
+        sar=of(encoder.embed_dim, encoder.stride, dense),
     )
 
 

@@ -44,7 +44,14 @@ class HeadParams:
 
 @dataclass(frozen=True)
 class CLIPParams:
-    """Widths of a CLIP model as OpenAI made them; the heads of the visual tower are 64 wide."""
+    """Widths of a CLIP model; the defaults are OpenAI's.
+
+    Attributes:
+        vision_head_width: channels of one attention head in the visual tower.
+        vision_mlp_ratio: hidden channels of its MLPs to its width.
+        quick_gelu: the activation of OpenAI's weights in both towers; else the exact GELU.
+        architecture: the name it was read from, empty where the numbers were given.
+    """
 
     embed_dim: int
     image_size: int
@@ -56,23 +63,43 @@ class CLIPParams:
     text_layers: int
     context: int = 77
     vocabulary: int = 49408
+    vision_head_width: int = 64
+    vision_mlp_ratio: float = 4.0
+    quick_gelu: bool = True
+    architecture: str = ""
 
 
 @dataclass(frozen=True)
 class DINOParams:
-    """Widths of a DINO encoder: `dinov1` has a position table of `native_size`, `dinov3` rotary positions."""
+    """Widths of a DINO encoder.
 
-    family: Literal["dinov1", "dinov3"]
+    Attributes:
+        family: `dinov1` and `dinov2` have a position table of `native_size`, `dinov3` has rotary positions.
+        registers: tokens beside CLS of a `dinov2`; where there are any, its table is resampled differently.
+        tile_pixels: pixels of the tile in one patch, along one axis; 0 for those of the patch. Where they differ, the
+            encoder sees the tile at another size.
+        architecture: the name by which timm builds it, empty where these numbers describe it wholly.
+    """
+
+    family: Literal["dinov1", "dinov2", "dinov3"]
     embed_dim: int
     depth: int
     num_heads: int
     patch: int
     native_size: int = 224
+    registers: int = 0
+    tile_pixels: int = 0
+    architecture: str = ""
+
+    @property
+    def stride(self) -> int:
+        """Pixels of the tile in one cell of its maps, along one axis."""
+        return self.tile_pixels or self.patch
 
 
 @dataclass(frozen=True)
 class MMOVSegParams:
-    """One published-style variant: a CLIP model, twice the same DINO encoder, and the cost head.
+    """One variant of the published kind: a CLIP model, twice the same DINO encoder, and the cost head.
 
     Attributes:
         stride: pixels of the tile in one cell of the cost grid, along one axis.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch.nn import functional as F
 from mmovseg_geo.errors import ConfigError, WeightsError
 from mmovseg_geo.models import SETTINGS, check_options
 from mmovseg_geo.models.compute import device_of, dtype_of, mixed
-from mmovseg_geo.models.mmovseg import compact, variants
+from mmovseg_geo.models.mmovseg import compact, named, variants
 from mmovseg_geo.models.mmovseg.checkpoint import build_loaded, load
 from mmovseg_geo.models.mmovseg.network import MMOVSeg
 from mmovseg_geo.models.mmovseg.published import Inference, PublishedView, SarAlignment, prompt_templates
@@ -144,6 +145,51 @@ mmovseg_vitb16 = partial(_published, "mmovseg-vitb16")
 mmovseg_vitl14 = partial(_published, "mmovseg-vitl14")
 
 
+def mmovseg_custom(
+    vocabulary: Vocabulary | None = None, *, weights: Path | None = None, device: str = "auto",
+    precision: str = "auto", gsd_m: float | None = None, clip: str | None = None, dino: str | None = None,
+    size: int | str | None = None, inference: Inference = "whole", prompts: str = "scene",
+    synonyms: Synonyms = "mean",
+) -> MMOVSegSegmenter:  # fmt: skip
+    """A variant by the names of its encoders, with weights that were trained for it.
+
+    Names may be left out where a weights file says them; otherwise they must agree with it.
+    """
+    names = {"clip": clip or named.CLIP, "dino": dino or named.DINO}
+    if weights is None:
+        named.named(**names, size=size or named.SIZE)
+        said = " ".join(f"{option}={name}" for option, name in names.items())
+        raise WeightsError(
+            f"{named.VARIANT} with {said} can be built, but nothing has trained it:\n"
+            "  encoders alone are no model, because what joins them starts at random. Give the file of a trained one\n"
+            "  with --model PATH.safetensors, or use the bundled mmovseg-compact.\n"
+            "  For maps from a pretrained CLIP alone there is segearth-ov with --model-option encoder=NAME."
+        )
+    found = open_weights(weights)
+    if found.variant != named.VARIANT:
+        raise WeightsError(f"{found.path}: these weights are for {found.variant}, not for {named.VARIANT}.")
+    params = named.from_metadata(found.details, found.path)
+    if found.details.get("trained") != "yes":
+        raise WeightsError(
+            f"{found.path}: at most the encoders of this network are trained; its cost head is not, so that a\n"
+            "  map would be noise. Train it, and give the file that comes out (with `trained` `yes` in its metadata)."
+        )
+    asked = params
+    if clip:
+        asked = replace(asked, clip=named.clip_params(clip))
+    if dino:
+        asked = replace(asked, dino=named.dino_params(dino))
+    named.check_same(asked, params, found.path)
+    if size is not None:
+        params = replace(params, native_size=named.tile_size(size))
+    view = PublishedView(params, inference=inference, templates=prompt_templates(prompts))
+    network = build_loaded(params, found.tensors(), source=str(found.path))
+    return MMOVSegSegmenter(
+        found.details.get("name", named.VARIANT), network, view, _vocabulary(vocabulary, found), found,
+        gsd_m=gsd_m, device=device, precision=precision, synonyms=synonyms,
+    )  # fmt: skip
+
+
 def from_file(
     vocabulary: Vocabulary | None = None, *, weights: Path | None = None, **settings: Any
 ) -> MMOVSegSegmenter:
@@ -154,6 +200,7 @@ def from_file(
         "mmovseg-compact": mmovseg_compact,
         "mmovseg-vitb16": mmovseg_vitb16,
         "mmovseg-vitl14": mmovseg_vitl14,
+        named.VARIANT: mmovseg_custom,
     }
     variant = open_weights(weights).variant
     if variant not in builders:
