@@ -155,6 +155,10 @@ def _check(classes: tuple[MapClass, ...]) -> None:
         for word in entry.words:
             if not word.strip():
                 raise VocabularyError("A class name is empty. Check for doubled commas or bars: water,building|house.")
+            if not any(map(str.isalnum, word)):
+                raise VocabularyError(
+                    f"The class name {word!r} has neither letter nor digit, so it means nothing; name a thing."
+                )
             if len(word) > LONGEST_NAME:
                 raise VocabularyError(
                     f"The class name {word[:40]!r}… has {len(word)} characters; at most {LONGEST_NAME} are allowed."

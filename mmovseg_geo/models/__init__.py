@@ -110,10 +110,7 @@ def _builder(model: str) -> tuple[Callable[..., Any], Path | None]:
     if model in registry.names():
         return _registered(model)
     if Path(model).is_file() and model.endswith(registry.PICKLED):
-        raise WeightsError(
-            f"{model}: a checkpoint as its authors publish it. Convert it once, then use what comes out:\n"
-            f"  mmovseg models convert {model} -o {Path(model).stem}.safetensors"
-        )
+        raise WeightsError(registry.as_published(Path(model)))
     if model.endswith(".safetensors") or Path(model).exists():
         if not Path(model).is_file():
             raise WeightsError(f"{model}: no such weights file. Give a .safetensors file or one of {_names()}.")

@@ -203,6 +203,11 @@ def _explained(repository: str, file: str, revision: str | None) -> Iterator[Non
     what = f"{file} of {repository}"
     try:
         yield
+    except errors.OfflineModeIsEnabled as error:
+        # It keeps what the variable was when it was imported, whatever became of it since.
+        raise WeightsError(
+            f"{what} was not fetched: HF_HUB_OFFLINE was set when this program began. Start it again without."
+        ) from error
     except errors.GatedRepoError as error:
         raise WeightsError(
             f"{what} is for those who accepted its terms (the hub answered {_status(error)}).\n"
@@ -212,7 +217,7 @@ def _explained(repository: str, file: str, revision: str | None) -> Iterator[Non
         raise WeightsError(_answer(what, _status(error), revision)) from error
     except errors.HTTPError as error:  # type: ignore[attr-defined]  # of the HTTP library, which differs by version
         raise WeightsError(
-            f"{endpoint()} cannot be reached, or breaks off: {type(error).__name__}: {error}.\n"
+            f"{endpoint()} cannot be reached, or breaks off: {type(error).__name__}: {str(error).rstrip('.')}.\n"
             "  Check the network, proxies and HF_ENDPOINT. The same command again goes on where this one stopped."
         ) from error
     except OSError as error:

@@ -90,7 +90,7 @@ def verify(path: Path, found: Entry | None = None) -> Verified:
         network, checks = _as_published(path, found)
     else:
         network, checks = _as_converted(path, found)
-    tensors = {key: shape for key, shape in _shapes(path).items() if not key.endswith(SCALE)}
+    tensors = {key: shape for key, shape in _shapes(path, path).items() if not key.endswith(SCALE)}
     check_fits(network, tensors, str(path))
     return Verified(path, network, hub.digest(path), (*checks, f"keys and shapes of {network}"))
 
@@ -170,7 +170,7 @@ def _fetched(found: Entry, trust_pickle: bool, overwrite: bool, quiet: bool) -> 
     what = f"{source.file} of {source.repository}"
 
     def fitting(path: Path) -> None:
-        check_fits(found.network or "", _shapes(path), what)
+        check_fits(found.network or "", _shapes(path, what), what)
 
     def whole(path: Path) -> None:
         if found.member is None:
@@ -199,8 +199,8 @@ def _fetched(found: Entry, trust_pickle: bool, overwrite: bool, quiet: bool) -> 
     return path
 
 
-def _shapes(path: Path) -> dict[str, Tensor]:
-    """Keys and shapes of a safetensors file, from its head alone."""
+def _shapes(path: Path, what: str | Path) -> dict[str, Tensor]:
+    """Keys and shapes of a safetensors file, from its head alone; `what` is its name in messages."""
     try:
         with safe_open(path, framework="pt") as file:
             return {
@@ -208,7 +208,7 @@ def _shapes(path: Path) -> dict[str, Tensor]:
                 for key in file.keys()  # noqa: SIM118
             }
     except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path}: cannot be read as safetensors ({error}): damaged, or something else.") from error
+        raise WeightsError(f"{what}: cannot be read as safetensors ({error}): damaged, or something else.") from error
 
 
 def _details(path: Path) -> dict[str, str]:

@@ -128,6 +128,14 @@ def unknown(name: str, known: tuple[str, ...]) -> str:
     return f"Unknown model {name!r}.{advice} `mmovseg models list` shows all."
 
 
+def as_published(path: Path) -> str:
+    """The message for a pickled checkpoint where a converted one is needed."""
+    return (
+        f"{path}: a checkpoint as its authors publish it. Convert it once, then use what comes out:\n"
+        f"  mmovseg models convert {path} -o {path.stem}.safetensors"
+    )
+
+
 def layout(network: str) -> dict[str, tuple[int, ...]]:
     """Keys and shapes that tell a part's network from others; empty where the registry keeps none."""
     return _table()[1].get(network, {})

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from mmovseg_geo.errors import WeightsError
+from mmovseg_geo.models.registry import PICKLED, as_published
 
 BUNDLED = "compact.safetensors"
 SCALE = ".scale"
@@ -65,6 +66,8 @@ def open_weights(path: str | Path) -> Weights:
     path = Path(path)
     if not path.is_file():
         raise WeightsError(f"{path}: no such weights file.")
+    if path.name.endswith(PICKLED):
+        raise WeightsError(as_published(path))
     try:
         with safe_open(path, framework="pt") as file:
             details: dict[str, str] = file.metadata() or {}

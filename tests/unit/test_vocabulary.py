@@ -105,6 +105,7 @@ def test_ids_that_no_raster_holds_are_refused(number):
         ([], "No classes"),
         ("a,,b", "empty"),
         ("a,b|", "empty"),
+        ("water,?!", "neither letter nor digit"),
         ([[]], "No classes"),
         ([["a"], []], "empty"),
         ("a,A", "twice"),

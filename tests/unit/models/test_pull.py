@@ -151,7 +151,7 @@ def test_a_file_for_another_network_is_discarded(small_hub: SmallHub) -> None:
 
 def test_a_web_page_instead_of_the_file_is_discarded(small_hub: SmallHub) -> None:
     small_hub.files[REPOSITORY, "encoder.safetensors"] = b"<html>" + 200 * b" " + b"</html>"
-    refused("plain", "cannot be read as safetensors")
+    refused("plain", f"encoder.safetensors of {REPOSITORY}: cannot be read as safetensors")
     small_hub.files[REPOSITORY, "encoder.pt"] = b"<html>Sign in</html>"
     refused("pickled", "not a checkpoint")
 

@@ -55,6 +55,13 @@ def test_text_that_calls_itself_weights_is_refused(tmp_path: Path) -> None:
         load_segmenter(str(path), "water")
 
 
+def test_a_checkpoint_that_is_not_converted_yet_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "modelPIE.pth"
+    torch.save({"a": torch.ones(1)}, path)
+    with pytest.raises(WeightsError, match=r"mmovseg models convert .*modelPIE\.pth -o modelPIE\.safetensors"):
+        open_weights(path)
+
+
 def test_a_file_that_does_not_say_its_network_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path / "w.safetensors", {"a": torch.ones(1)}, about={"made": "elsewhere"})
     with pytest.raises(WeightsError, match="which network"):
