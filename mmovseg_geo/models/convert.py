@@ -21,7 +21,7 @@ from torch import Tensor, nn
 import mmovseg_geo
 from mmovseg_geo.errors import ConfigError, OutputError, WeightsError
 from mmovseg_geo.models import hub, registry
-from mmovseg_geo.models.mmovseg import checkpoint, compact, variants
+from mmovseg_geo.models.mmovseg import checkpoint, compact, named, variants
 from mmovseg_geo.models.mmovseg.network import build
 from mmovseg_geo.models.pickled import read_checkpoint
 from mmovseg_geo.models.registry import Entry
@@ -144,6 +144,7 @@ def checksum(tensors: Mapping[str, Tensor]) -> str:
 
 def _empty(network: str, source: str) -> nn.Module:
     makers: dict[str, Callable[[], nn.Module]] = {
+        named.VARIANT: lambda: build(named.from_metadata(_metadata(Path(source)), source)),
         "mmovseg-compact": lambda: compact.build(compact.mmovseg_compact()),
         **{name: lambda params=params: build(params()) for name, params in PUBLISHED.items()},  # type: ignore[misc]
     }
