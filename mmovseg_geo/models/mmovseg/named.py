@@ -159,7 +159,9 @@ def from_metadata(details: Mapping[str, str], source: str | Path) -> MMOVSegPara
         raise WeightsError(f"{source}: says it is {VARIANT}, but not of which numbers (no `params` in its metadata).")
     try:
         found = json.loads(details["params"])
-        head = {key: tuple(value) if isinstance(value, list) else value for key, value in found["head"].items()}
+        head: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in found["head"].items()
+        }
         return MMOVSegParams(
             clip=CLIPParams(**found["clip"]),
             dino=DINOParams(**found["dino"]),

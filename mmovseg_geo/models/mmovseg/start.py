@@ -96,7 +96,7 @@ def _load_clip(network: MMOVSeg, params: MMOVSegParams, asked: str | Path) -> No
 def _load_dino(vit: nn.Module, asked: str | Path) -> None:
     path = Path(asked) if Path(asked).is_file() else _cached_dino(str(asked))
     state = _encoder_of(read_checkpoint(path))
-    layout = eva_layout if isinstance(vit, Eva) else vit_layout
+    layout: Any = eva_layout if isinstance(vit, Eva) else vit_layout
     weights: dict[str, Tensor] = {
         key: value.float() for key, value in layout(dict(state), vit).items() if not key.startswith(_NO_ENCODER)
     }
@@ -129,8 +129,9 @@ def _cached_clip(name: str, tag: str) -> Path:
 def _cached_dino(name: str) -> Path:
     if not timm.is_model_pretrained(name):
         raise WeightsError(f"dino {name!r} is neither a file nor a set of weights that timm knows.")
-    repository = str(timm.get_pretrained_cfg(name).hf_hub_id)
-    path = hub.in_cache(repository, _TIMM_FILE)
+    described = timm.get_pretrained_cfg(name)
+    repository = (described.hf_hub_id if described else None) or ""
+    path = hub.in_cache(repository, _TIMM_FILE) if repository else None
     if path is None:
         raise _absent(name, repository, _TIMM_FILE)
     return path
