@@ -9,7 +9,7 @@ import torch
 
 from mmovseg_geo.models.mmovseg.network import MMOVSeg
 
-OFFSETS = tuple(float(offset) for offset in np.linspace(-1.5, 1.5, 13))
+OFFSETS = tuple(float(offset) for offset in np.linspace(-3, 3, 25))
 """Logits that are tried, in steps of a quarter."""
 
 

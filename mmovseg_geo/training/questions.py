@@ -20,6 +20,11 @@ SMALLEST_SHARE = 0.004
 """A concept with fewer of a chip's pixels is not sought out; it can still be asked by chance."""
 
 
+GRID = 8
+"""Pixels between the cells of the cost grid."""
+NUM_ABSURD = 4
+
+
 @dataclass(frozen=True, eq=False)
 class Questions:
     """Text vectors (B, T, C) and truth (B, T, H, W): 1 true, 0 false, -1 not asked."""
@@ -51,6 +56,20 @@ class Asker:
         text = torch.stack([vectors for vectors, _ in asked])
         text = text + self.text_noise * torch.from_numpy(rng.standard_normal(text.shape).astype(np.float32))
         return Questions(F.normalize(text, dim=-1), torch.from_numpy(np.stack([truth for _, truth in asked])))
+
+    def everything(self, labels_BHW: NDArray[np.uint8], rng: np.random.Generator) -> Questions:
+        """Every concept, and some absurd words, asked of all chips, with the truth at every eighth pixel."""
+        absurd = rng.choice(self.concepts.absurd, NUM_ABSURD)
+        vectors = [self._said(concept, rng) for concept in self.concepts.concepts]
+        text = torch.stack(vectors + [self.vectors[str(word)] for word in absurd])
+        text = text + self.text_noise * torch.from_numpy(rng.standard_normal(text.shape).astype(np.float32))
+        table = np.full((256, len(text)), FALSE, np.int8)
+        table[:, : len(vectors)] = self.table
+        table[UNKNOWN] = UNASKED
+        middle = GRID // 2
+        truth = np.moveaxis(table[labels_BHW[:, middle::GRID, middle::GRID]], -1, 1)
+        unit = F.normalize(text, dim=-1).expand(len(labels_BHW), -1, -1)
+        return Questions(unit, torch.from_numpy(np.ascontiguousarray(truth)))
 
     def _one(self, labels_HW: NDArray[np.uint8], rng: np.random.Generator) -> tuple[Tensor, NDArray[np.int8]]:
         counts = np.bincount(labels_HW.ravel(), minlength=256)[:, None]
@@ -108,6 +127,19 @@ def answer_loss(logits_BTHW: Tensor, questions: Questions, *, dice: float, edges
     is_there = (positive[..., 0, 0] > SMALLEST_SHARE).float()
     missed = (1 - (2 * overlap + 1) / (size + 1)) * is_there
     return loss + dice * missed.sum() / is_there.sum().clamp(min=1)
+
+
+def ranking_loss(logits_BTHW: Tensor, questions: Questions) -> Tensor:
+    """How far words that are true of a cell stay behind those that are false: log(1 + sum exp(false - true)).
+
+    Words that are true together do not compete. Rare words count more. The truth is that at the middle of a cell.
+    """
+    step = questions.truth.shape[-1] // logits_BTHW.shape[-1]
+    truth = questions.truth[..., step // 2 :: step, step // 2 :: step]
+    rivals = logits_BTHW.masked_fill(truth != FALSE, -1e4).logsumexp(1, keepdim=True)
+    is_true = (truth == TRUE).float()
+    weight = is_true * is_true.mean((0, 2, 3), keepdim=True).clamp(min=1e-3).rsqrt()
+    return (F.softplus(rivals - logits_BTHW) * weight).sum() / weight.sum().clamp(min=1)
 
 
 def _contrast(share_BTHW: Tensor) -> Tensor:

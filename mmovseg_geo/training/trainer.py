@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mmovseg_geo.errors import ConfigError
 from mmovseg_geo.models.mmovseg.compact import build, mmovseg_compact
@@ -25,7 +25,7 @@ from mmovseg_geo.training.concepts import Concepts, read_concepts
 from mmovseg_geo.training.cosine_head import CosineHead, SideHead, forward
 from mmovseg_geo.training.distillation import distill
 from mmovseg_geo.training.export import write_weights
-from mmovseg_geo.training.questions import Asker, Questions, answer_loss
+from mmovseg_geo.training.questions import Asker, Questions, answer_loss, ranking_loss
 from mmovseg_geo.training.recipe import Recipe, read_recipe
 from mmovseg_geo.training.validation import Validation
 
@@ -72,16 +72,15 @@ class Trainer:
         self.sources = sources
         assert network.text is not None, "a compact network carries its text tower"
         network.text.requires_grad_(False)
+        network.text.turned.requires_grad_(True)  # type: ignore[union-attr]
         self.network = network
         self.averaged = copy.deepcopy(network).eval()
         self.cosines = CosineHead()
         with torch.no_grad():
             vectors = network.text.embed(concepts.words)  # type: ignore[operator]
         words = dict(zip(concepts.words, vectors, strict=True))
-        self.warmup_asker, self.asker = (
-            Asker(concepts, words, count=count, text_noise=self.settings.text_noise, joined=self.settings.joined)
-            for count in (self.settings.warmup_questions, self.settings.questions)
-        )
+        noise, joined = self.settings.text_noise, self.settings.joined
+        self.asker = Asker(concepts, words, count=self.settings.questions, text_noise=noise, joined=joined)
         head = list(network.head.parameters())
         rest = [p for name, p in network.named_parameters() if p.requires_grad and not name.startswith("head.")]
         groups = [
@@ -127,15 +126,15 @@ class Trainer:
             norm.reset_running_stats()
             norm.momentum = None  # a plain mean over the batches
         for number in range(SETTLING_BATCHES):
-            batch, questions = self.batch(self.settings.steps + number)
-            forward(self.network, self._head_of(self.network), batch, questions.text)
+            batch, asked, _ = self.batch(self.settings.steps + number)
+            forward(self.network, self._head_of(self.network), batch, self._turned(asked.text))
         _shorten(self.network)
         self.optimizer.state.clear()  # its moments are of other gradients
         self.averaged.load_state_dict(self.network.state_dict())
         self._set_mode()
 
-    def batch(self, step: int) -> tuple[TrainingBatch, Questions]:
-        """What is learned in a step."""
+    def batch(self, step: int) -> tuple[TrainingBatch, Questions, Questions]:
+        """What is learned in a step: chips, what the cost head is asked of them, and what the cosines are."""
         rng = np.random.Generator(np.random.PCG64([self.settings.seed, step]))
         shares = np.array([share for share, _ in self.sources])
         is_warmup = step < self.settings.warmup_steps
@@ -147,21 +146,21 @@ class Trainer:
             if (picks == source).any()
         ]
         batch = augmented(Chips.join(drawn), self.recipe.augmentation, rng)
-        asker = self.warmup_asker if is_warmup else self.asker
-        return batch, asker.ask(batch.labels.numpy().astype(np.uint8), rng)
+        labels = batch.labels.numpy().astype(np.uint8)
+        return batch, self.asker.ask(labels, rng), self.asker.everything(labels, rng)
 
-    def _learn(self, batch: TrainingBatch, questions: Questions) -> float:
+    def _learn(self, batch: TrainingBatch, asked: Questions, everything: Questions) -> float:
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * self._pace() * group["rate"]
+        head = self._head_of(self.network, self._turned(everything.text))
+        text = self._turned(everything.text if head is self.cosines else asked.text)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.settings.precision == "bf16"):
-            logits, side = forward(self.network, self._head_of(self.network), batch, questions.text)
-        edges = self.settings.edges
-        loss = sum(
-            (answer_loss(part.float(), questions, dice=0.0, edges=edges) for part in side), start=torch.zeros(())
-        )
+            logits, side = forward(self.network, head, batch, text)
+        loss = self.settings.side_loss * torch.stack([ranking_loss(part.float(), everything) for part in side]).sum()
         if logits is not None:
-            answer = answer_loss(logits.float(), questions, dice=self.settings.dice, edges=edges)
-            loss = self.settings.side_loss * loss + answer
+            logits = logits.float()
+            answer = answer_loss(logits, asked, dice=self.settings.dice, edges=self.settings.edges)
+            loss = loss + answer + self.settings.ranking * ranking_loss(logits, asked)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.gradient_clip)
@@ -169,11 +168,15 @@ class Trainer:
         self._average()
         return loss.item()
 
-    def _head_of(self, network: MMOVSeg) -> nn.Module:
-        """Cosines alone at first, then the cost head with cosines beside it."""
+    def _turned(self, text: Tensor) -> Tensor:
+        turned: Tensor = self.network.text.turn(text)  # type: ignore[union-attr, operator]
+        return turned
+
+    def _head_of(self, network: MMOVSeg, text: Tensor | None = None) -> nn.Module:
+        """Cosines alone at first, then the cost head with cosines (of `text`) beside it."""
         if self.step < self.settings.warmup_steps:
             return self.cosines
-        return SideHead(network.head, self.cosines)
+        return SideHead(network.head, self.cosines, text)
 
     def _pace(self) -> float:
         """Share of the learning rate: a short rise and a cosine down, and again, lower, where the norms are at rest."""
