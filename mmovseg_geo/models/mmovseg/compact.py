@@ -28,7 +28,6 @@ MEAN, STD = 115.0, 55.0
 FINEST_M, COARSEST_M = 0.25, 40.0
 """Ground sampling distances beyond these are taken for the nearer one."""
 EXTRA_PLANES = 2
-COST_GAIN = 16.0
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class TrunkParams:
 
     bands: int
     widths: tuple[int, int, int, int, int]
-    blocks: tuple[int, int, int, int] = (1, 2, 3, 2)
+    blocks: tuple[int, int, int, int] = (1, 2, 2, 1)
 
 
 @dataclass(frozen=True)
@@ -61,12 +60,12 @@ def mmovseg_compact() -> CompactParams:
         text=TextParams(),
         head=HeadParams(
             text_dim=128,
-            hidden_dim=32,
+            hidden_dim=24,
             appearance_dim=32,
             text_guidance_dim=32,
             guidance_dims=(48,),
-            guidance_proj=(16,),
-            decoder_dims=(32,),
+            guidance_proj=(8,),
+            decoder_dims=(16,),
             num_layers=0,
             num_heads=2,
             mlp_ratio=2,
@@ -89,7 +88,7 @@ def build(params: CompactParams) -> MMOVSeg:
             optical=_to_head(optical, head),
             sar=_to_head(sar, head),
         ),
-        head=_sensitive(_without_tile_statistics(CostHead(head))),
+        head=_without_tile_statistics(CostHead(head)),
         text=TextTower(params.text),
     ).to(memory_format=torch.channels_last)
 
@@ -181,20 +180,6 @@ def _without_tile_statistics(head: CostHead) -> CostHead:
     for stage in head.decoder.stages:
         for name in ("norm1", "norm2"):
             setattr(stage, name, nn.BatchNorm2d(getattr(stage, name).num_channels))
-    return head
-
-
-@torch.no_grad()
-def _sensitive(head: CostHead) -> CostHead:
-    """Cosines that move the cost from the first step on: each channel answers around a cosine of its own.
-
-    With the usual start the cost hardly answers to the few tenths by which cosines differ, and encoders that are
-    trained from nothing learn next to nothing through it.
-    """
-    centers = torch.linspace(0, 0.9, head.fusion.hidden_dim)
-    for convolution in (head.fusion.clip, head.fusion.dino):
-        convolution.weight += COST_GAIN / convolution.weight[0].numel()
-        convolution.bias.copy_(-COST_GAIN * centers)  # type: ignore[union-attr]
     return head
 
 

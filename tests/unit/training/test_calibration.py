@@ -1,34 +1,34 @@
-"""Where a score of one half lies at the end of training."""
+"""Statistics of batch norms at the end of training."""
 
 from __future__ import annotations
+
+import copy
 
 import pytest
 import torch
 
 from mmovseg_geo.models.mmovseg.compact import build, mmovseg_compact
-from mmovseg_geo.models.mmovseg.network import MMOVSeg
-from mmovseg_geo.training.calibration import OFFSETS, center_scores
+from mmovseg_geo.training.augment import TrainingBatch
+from mmovseg_geo.training.calibration import refresh_norms
 
 
-class Judge:
-    """Likes one offset best."""
-
-    def __init__(self, best: float) -> None:
-        self.best = best
-
-    def mean_iou(self, network: MMOVSeg, offsets: tuple[float, ...]) -> list[float]:
-        return [-abs(offset - self.best) for offset in offsets]
+def a_batch():
+    torch.manual_seed(0)
+    seen = torch.ones(2, 64, 64)
+    images = 255 * torch.rand(2, 3, 64, 64), 255 * torch.rand(2, 2, 64, 64)
+    batch = TrainingBatch(*images, seen, seen, torch.zeros(2, 64, 64).long(), torch.full((2,), 10.0))
+    return batch, torch.nn.functional.normalize(torch.randn(2, 3, 128), dim=-1)
 
 
-@pytest.mark.parametrize("best", [-1.0, 0.0, 0.75])
-def test_logits_move_to_what_is_judged_best(best: float) -> None:
-    network = build(mmovseg_compact())
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    assert center_scores(network, Judge(best)) == best
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_norms_move_by_the_share_and_weights_stay(share):
+    network = build(mmovseg_compact()).eval()
+    before = copy.deepcopy(network.state_dict())
+    whole = copy.deepcopy(network)
+    refresh_norms(whole, [a_batch()], 1.0)
+    refresh_norms(network, [a_batch()], share)
+    moved = [name for name in before if name.endswith(("running_mean", "running_var"))]
+    assert any(not torch.equal(before[name], whole.state_dict()[name]) for name in moved)
     for name, value in network.state_dict().items():
-        moved = best if name == "head.decoder.head.bias" else 0.0
-        torch.testing.assert_close(value, before[name] + moved if moved else before[name])
-
-
-def test_staying_is_among_the_choices() -> None:
-    assert 0.0 in OFFSETS
+        expected = torch.lerp(before[name], whole.state_dict()[name], share) if name in moved else before[name]
+        torch.testing.assert_close(value, expected)
