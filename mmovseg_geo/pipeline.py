@@ -125,7 +125,7 @@ def require_sensors(scene: Scene, model: str, sensors: Collection[str]) -> None:
         wanted = " or ".join(sorted(sensors))
         raise SceneError(
             f"{model} needs {wanted} images; {scene.name} has {', '.join(scene.sensors)}.\n"
-            f"  Give a {wanted} image, or choose another --model: `mmovseg models list` tells their sensors."
+            f"  Give {wanted} images, or choose another --model: `mmovseg models list` tells their sensors."
         )
 
 
