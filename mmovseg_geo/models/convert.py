@@ -193,7 +193,7 @@ def _published(found: Entry) -> dict[str, str]:
     about = {
         "name": found.name,
         "licence": found.licence or "unknown",
-        "source": f"{source.address}, {source.file}" + (f", {found.member}" if found.member else ""),
+        "source": f"{source.repository}, {source.file}" + (f", {found.member}" if found.member else ""),
         "classes": json.dumps(words),
         "trained_classes": json.dumps(found.classes),
     }
