@@ -162,7 +162,9 @@ class Trainer:
         with torch.autocast("cpu", torch.bfloat16, enabled=self.settings.precision == "bf16"):
             logits, side = forward(self.network, self._head_of(self.network), batch, questions.text)
         edges = self.settings.edges
-        loss = sum((answer_loss(part.float(), questions, dice=0.0, edges=edges) for part in side), start=torch.zeros(()))
+        loss = sum(
+            (answer_loss(part.float(), questions, dice=0.0, edges=edges) for part in side), start=torch.zeros(())
+        )
         if logits is not None:
             answer = answer_loss(logits.float(), questions, dice=self.settings.dice, edges=edges)
             loss = self.settings.side_loss * loss + answer
