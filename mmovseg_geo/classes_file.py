@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mmovseg_geo.errors import VocabularyError
+from mmovseg_geo.errors import VocabularyError, did_you_mean
 
 KEYS = ("id", "name", "synonyms", "color")
 
@@ -91,7 +91,7 @@ def _table(text: str, path: Path) -> list[dict[str, Any]]:
 def _checked(entry: dict[str, Any], path: Path) -> dict[str, Any]:
     unknown = [key for key in entry if key not in KEYS]
     if unknown:
-        raise VocabularyError(f"{path}: unknown key {unknown[0]!r} of a class; known are {', '.join(KEYS)}.")
+        raise VocabularyError(f"{path}: unknown key {unknown[0]!r} of a class. {did_you_mean(unknown[0], KEYS)}")
     synonyms = entry.get("synonyms")
     if isinstance(synonyms, str):
         entry = {**entry, "synonyms": [word for word in synonyms.replace("|", ",").split(",") if word.strip()]}

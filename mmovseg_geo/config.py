@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from mmovseg_geo.errors import ConfigError
+from mmovseg_geo.errors import ConfigError, did_you_mean
 from mmovseg_geo.grid import Size
 from mmovseg_geo.settings import READERS
 from mmovseg_geo.tiles import Blend, Tiling
@@ -191,8 +190,7 @@ def _check_key(name: str, known: list[str], path: Path, *, parent: str) -> None:
     if name in known:
         return
     spellings = [*known, *(alias for alias, target in ALIASES.items() if target in known)]
-    near = get_close_matches(name, [*spellings, "tiling"] if not parent else spellings, n=1)
-    advice = f"Did you mean {parent}{near[0]}?" if near else f"Known: {', '.join(known)}."
+    advice = did_you_mean(name, spellings if parent else [*spellings, "tiling"])
     raise ConfigError(f"{path}: unknown key {parent}{name}. {advice}")
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class MmovsegError(Exception):
     """Base of all errors a user can meet; the command line prints it without a traceback."""
@@ -41,3 +44,19 @@ class WeightsError(MmovsegError):
 
 class OutputError(MmovsegError):
     """An output exists already, has an unknown suffix, or cannot be written."""
+
+
+def did_you_mean(name: str, known: Iterable[str], *, otherwise: str | None = None) -> str:
+    """Advice on a name that is not known: the one it looks like, whatever the capitals, or else `otherwise`.
+
+    Args:
+        otherwise: a sentence; by default a list of the known names.
+
+    >>> did_you_mean("Treshold", ["segearth-ov", "threshold"])
+    'Did you mean threshold?'
+    """
+    spelled = {one.casefold(): one for one in known}
+    near = get_close_matches(name.casefold(), spelled, n=1)
+    if near:
+        return f"Did you mean {spelled[near[0]]}?"
+    return f"Known: {', '.join(spelled.values())}." if otherwise is None else otherwise

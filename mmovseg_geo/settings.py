@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
-from mmovseg_geo.errors import ConfigError
+from mmovseg_geo.errors import ConfigError, did_you_mean
 from mmovseg_geo.grid import Size
 from mmovseg_geo.tiles import Blend, OpticalScale, SarScale
 
@@ -83,9 +82,7 @@ def switch(value: Any, *, name: str) -> bool:
 def choice(value: Any, *, name: str, among: Sequence[str]) -> str:
     text = str(value)
     if text not in among:
-        near = get_close_matches(text, among, n=1)
-        advice = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(among)}."
-        raise ConfigError(f"{name} {text!r} is unknown. {advice}")
+        raise ConfigError(f"{name} {text!r} is unknown. {did_you_mean(text, among)}")
     return text
 
 

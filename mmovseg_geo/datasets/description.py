@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from mmovseg_geo.datasets.codes import LabelCode
-from mmovseg_geo.datasets.methods import COMMON, MethodSettings, Words
+from mmovseg_geo.datasets.methods import MethodSettings, Words
 from mmovseg_geo.errors import ConfigError
 from mmovseg_geo.vocabulary import Vocabulary
 
@@ -114,8 +114,3 @@ def as_vocabulary(words: tuple[Words, ...]) -> Vocabulary:
     return Vocabulary.from_entries(
         [{"id": index, "name": group[0], "synonyms": group[1:]} for index, group in enumerate(words)]
     )
-
-
-def known_methods() -> tuple[str, ...]:
-    """Methods that a set may have settings of."""
-    return tuple(COMMON)

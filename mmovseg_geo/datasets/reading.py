@@ -5,15 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import fields, replace
-from difflib import get_close_matches
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from mmovseg_geo.datasets.codes import IGNORE, Color, LabelCode
-from mmovseg_geo.datasets.description import DatasetConfig, Split, as_vocabulary, known_methods
+from mmovseg_geo.datasets.description import DatasetConfig, Split, as_vocabulary
 from mmovseg_geo.datasets.methods import COMMON, MethodSettings, MMOVSegSettings, Words
-from mmovseg_geo.errors import ConfigError, VocabularyError
+from mmovseg_geo.errors import ConfigError, VocabularyError, did_you_mean
 
 KEYS = ("title", "about", "unknown", "classes", "seen", "unseen", "labels", "splits", "evaluate", "methods")
 LABEL_KEYS = ("colors", "reduce_zero", "at_least")
@@ -117,7 +116,7 @@ def _check_seen(seen: Words, unseen: Words, names: list[str], path: Path) -> Non
     for key, given in (("seen", seen), ("unseen", unseen)):
         for name in given:
             if name not in names:
-                raise ConfigError(f"{path}: {key} names {name!r}, which is no class{_near(name, names)}")
+                raise ConfigError(f"{path}: {key} names {name!r}, which is no class. {did_you_mean(name, names)}")
         if len(set(given)) < len(given):
             raise ConfigError(f"{path}: {key} names a class twice: {', '.join(given)}.")
     if set(seen) & set(unseen):
@@ -199,7 +198,7 @@ def _split(name: str, given: Any, has_seen: bool, path: Path) -> Split:
 
 def _method(name: str, given: Any, classes: tuple[Words, ...], path: Path) -> MethodSettings:
     if name not in COMMON:
-        raise ConfigError(f"{path}: unknown method {name!r}{_near(name, list(known_methods()))}")
+        raise ConfigError(f"{path}: unknown method {name!r}. {did_you_mean(name, COMMON)}")
     where = f"methods.{name}"
     entry = dict(_mapping({} if given is None else given, where, path))
     common = COMMON[name]
@@ -273,9 +272,4 @@ def _mapping(given: Any, where: str, path: Path) -> Mapping[Any, Any]:
 def _known(given: Mapping[Any, Any], keys: tuple[str, ...], parent: str, path: Path) -> None:
     for key in given:
         if key not in keys:
-            raise ConfigError(f"{path}: unknown key {parent}{key}{_near(str(key), list(keys))}")
-
-
-def _near(name: str, among: list[str]) -> str:
-    near = get_close_matches(name, among, n=1)
-    return f". Did you mean {near[0]}?" if near else f". Known: {', '.join(among)}."
+            raise ConfigError(f"{path}: unknown key {parent}{key}. {did_you_mean(str(key), keys)}")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from mmovseg_geo.errors import ConfigError, WeightsError
+from mmovseg_geo.errors import ConfigError, WeightsError, did_you_mean
 from mmovseg_geo.models import registry
 from mmovseg_geo.models.segmenter import Segmenter
 from mmovseg_geo.vocabulary import Vocabulary
@@ -83,9 +82,8 @@ def check_options(model: str, builder: Callable[..., Any], names: list[str]) -> 
     known = [name for name in parameters if name not in SETTINGS]
     for name in names:
         if name not in known:
-            near = get_close_matches(name, known, n=1)
-            has = f"Did you mean {near[0]}?" if near else f"It has {', '.join(known)}." if known else "It has none."
-            raise ConfigError(f"{model} has no option {name!r}. {has}")
+            has = f"It has {', '.join(known) or 'none'}."
+            raise ConfigError(f"{model} has no option {name!r}. {did_you_mean(name, known, otherwise=has)}")
 
 
 def sensors_of(model: str) -> tuple[str, ...]:
@@ -115,10 +113,9 @@ def _builder(model: str) -> tuple[Callable[..., Any], Path | None]:
         if not Path(model).is_file():
             raise WeightsError(f"{model}: no such weights file. Give a .safetensors file or one of {_names()}.")
         return _imported("mmovseg_geo.models.mmovseg.segmenter:from_file"), Path(model)
-    near = get_close_matches(model, (*SEGMENTERS, *registry.names()), n=1)
-    advice = f" Did you mean {near[0]}?" if near else ""
-    known = f"{_names()}; the names of `mmovseg models list`; or a .safetensors file"
-    raise ConfigError(f"Unknown model {model!r}.{advice} Known: {known}.")
+    known = f"Known: {_names()}; the names of `mmovseg models list`; or a .safetensors file."
+    advice = did_you_mean(model, (*SEGMENTERS, *registry.names()), otherwise=known)
+    raise ConfigError(f"Unknown model {model!r}. {advice}")
 
 
 def _registered(name: str) -> tuple[Callable[..., Any], Path | None]:

@@ -7,7 +7,6 @@ patches, L text tokens, N image tokens, T texts.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import Any, Protocol
 
 import torch
@@ -17,7 +16,7 @@ from open_clip.transformer import QuickGELU, TextTransformer, VisionTransformer,
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmovseg_geo.errors import ConfigError
+from mmovseg_geo.errors import ConfigError, did_you_mean
 
 _HEAD_WIDTH = 64  # of every visual tower that OpenAI released
 TEMPLATES = ("A photo of a {} in the scene",)
@@ -164,8 +163,7 @@ def dense_config(architecture: str) -> dict[str, Any]:
         if "dino" in architecture.lower():
             reason = "a DINO encoder shares no space with words; the method needs a CLIP model"
             raise ConfigError(f"encoder {architecture!r} cannot be used: {reason}, such as ViT-B-16-quickgelu.")
-        near = get_close_matches(architecture, list_models(), n=1)
-        advice = f"Did you mean {near[0]}?" if near else "`open_clip.list_models()` lists them."
+        advice = did_you_mean(architecture, list_models(), otherwise="`open_clip.list_models()` lists them.")
         raise ConfigError(f"encoder {architecture!r} is no architecture that open_clip knows. {advice}")
     reason = _unusable(config)
     if reason:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-from mmovseg_geo.errors import ConfigError, WeightsError
+from mmovseg_geo.errors import ConfigError, WeightsError, did_you_mean
 from mmovseg_geo.models import hub
 
 Here = Literal["bundled", "cached", "partly", "no"]
@@ -117,15 +116,9 @@ def entry(name: str) -> Entry:
     """
     entries = _table()[0]
     if name not in entries:
-        raise ConfigError(unknown(name, names()))
+        advice = did_you_mean(name, entries, otherwise="`mmovseg models list` shows all.")
+        raise ConfigError(f"Unknown model {name!r}. {advice}")
     return entries[name]
-
-
-def unknown(name: str, known: tuple[str, ...]) -> str:
-    """The message for a name that is not among the known ones."""
-    near = get_close_matches(name, known, n=1)
-    advice = f" Did you mean {near[0]}?" if near else ""
-    return f"Unknown model {name!r}.{advice} `mmovseg models list` shows all."
 
 
 def as_published(path: Path) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
-from difflib import get_close_matches
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,7 +12,7 @@ from typing import Any, TypeVar
 import yaml
 
 from mmovseg_geo.datasets import PairedDataset
-from mmovseg_geo.errors import ConfigError
+from mmovseg_geo.errors import ConfigError, did_you_mean
 from mmovseg_geo.training.augment import Augmentation
 from mmovseg_geo.training.chips import SimulatedChips
 from mmovseg_geo.training.distillation import TextTraining
@@ -126,9 +125,7 @@ def _made(kind: type[T], values: Mapping[str, Any], path: Path) -> T:
     known = [entry.name for entry in fields(kind)]
     for key in values:
         if key not in known:
-            near = get_close_matches(key, known, n=1)
-            advice = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(known)}."
-            raise ConfigError(f"{path}: unknown key {key!r}. {advice}")
+            raise ConfigError(f"{path}: unknown key {key!r}. {did_you_mean(key, known)}")
     try:
         return kind(**{key: _frozen(value) for key, value in values.items()})
     except TypeError as error:

@@ -105,7 +105,7 @@ def test_an_empty_file_is_all_defaults(yaml):
     [
         ("clases: [water]", "unknown key clases. Did you mean classes?"),
         ("segmentor: x", "Did you mean segmenter?"),
-        ("tiling: {sise: 384}", "unknown key tiling.sise. Did you mean tiling.size?"),
+        ("tiling: {sise: 384}", "unknown key tiling.sise. Did you mean size?"),
         ("tiling: 384", "should be a mapping"),
         ("model: a\nsegmenter: b", "twice"),
         ("- water", "top level is a list"),

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +16,7 @@ import timm
 import torch
 from timm.models import model_entrypoint
 
-from mmovseg_geo.errors import ConfigError, WeightsError
+from mmovseg_geo.errors import ConfigError, WeightsError, did_you_mean
 from mmovseg_geo.models.clip import dense_config
 from mmovseg_geo.models.mmovseg.params import CLIPParams, DINOParams, HeadParams, MMOVSegParams
 
@@ -115,14 +114,12 @@ def dino_params(name: str) -> DINOParams:
 def _family(name: str) -> Literal["dinov1", "dinov2", "dinov3"]:
     known = dino_names()
     if name not in known:
-        near = get_close_matches(name, known, n=1)
         if timm.is_model(name.partition(".")[0]) and "dino" not in name:
             tag = next((found for found in known if found.startswith(f"{name}.")), None)
             advice = f"With DINO's weights it is {tag}." if tag else "Give one such as vit_base_patch14_dinov2.lvd142m."
             raise ConfigError(f"dino {name!r} is a network of timm, but no DINO. {advice}")
         lists = '`timm.list_models("*dino*", pretrained=True)` lists them.'
-        advice = f"Did you mean {near[0]}?" if near else lists
-        raise ConfigError(f"dino {name!r} is no DINO that timm knows. {advice}")
+        raise ConfigError(f"dino {name!r} is no DINO that timm knows. {did_you_mean(name, known, otherwise=lists)}")
     room = model_entrypoint(name.partition(".")[0]).__module__.rpartition(".")[2]
     if room not in _VIT_ROOMS:
         raise ConfigError(

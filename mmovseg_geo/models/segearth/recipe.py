@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from difflib import get_close_matches
 from functools import partial
 from typing import Any, get_args
 
-from mmovseg_geo.errors import ConfigError
+from mmovseg_geo.errors import ConfigError, did_you_mean
 from mmovseg_geo.models.segearth.attention import Attention
 from mmovseg_geo.tiles import Tiling
 
@@ -77,9 +76,7 @@ class Recipe:
         known = [entry.name for entry in fields(self)]
         for name in options:
             if name not in known:
-                near = get_close_matches(name, known, n=1)
-                advice = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(known)}."
-                raise ConfigError(f"model option {name!r} is unknown. {advice}")
+                raise ConfigError(f"model option {name!r} is unknown. {did_you_mean(name, known)}")
         return replace(self, **{name: READERS[name](value) for name, value in options.items()})
 
     def tiling(self) -> Tiling:
@@ -118,9 +115,7 @@ def _switch(value: Any, *, name: str) -> bool:
 
 def _attention(value: Any) -> str:
     if value not in get_args(Attention):
-        near = get_close_matches(str(value), get_args(Attention), n=1)
-        advice = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(get_args(Attention))}."
-        raise ConfigError(f"attention {value!r} is unknown. {advice}")
+        raise ConfigError(f"attention {value!r} is unknown. {did_you_mean(str(value), get_args(Attention))}")
     return str(value)
 
 
