@@ -60,3 +60,14 @@ def did_you_mean(name: str, known: Iterable[str], *, otherwise: str | None = Non
     if near:
         return f"Did you mean {spelled[near[0]]}?"
     return f"Known: {', '.join(spelled.values())}." if otherwise is None else otherwise
+
+
+def a_few(items: Iterable[object], most: int = 6) -> str:
+    """The first items, and how many more there are.
+
+    >>> a_few("abcdefgh")
+    'a, b, c, d, e, f and 2 more'
+    """
+    shown = [str(item) for item in items]
+    more = f" and {len(shown) - most} more" if len(shown) > most else ""
+    return ", ".join(shown[:most]) + more

@@ -7,11 +7,11 @@ import glob
 import io
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from mmovseg_geo.errors import ConfigError
+from mmovseg_geo.errors import ConfigError, a_few
 
 SUFFIXES = frozenset({".tif", ".tiff", ".vrt", ".jp2", ".png", ".jpg", ".jpeg", ".img"})
 """Files of a folder that are taken for images."""
@@ -19,8 +19,6 @@ SUFFIXES = frozenset({".tif", ".tiff", ".vrt", ".jp2", ".png", ".jpg", ".jpeg", 
 _WORDS = "rgb optical opt visible sar radar s1 s2 sentinel1 sentinel2 vv vh hh hv vvvh grd rtc l1c l2a db"
 SENSOR_WORDS = frozenset(_WORDS.split())
 """Parts of a file name that tell the sensor, not the place."""
-
-SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -86,7 +84,7 @@ def pair_files(opticals: str, sars: str | None) -> list[ScenePair]:
     both = set(left) & set(right)
     left, right = [path for path in left if path not in both], [path for path in right if path not in both]
     if both:
-        raise ConfigError(f"{opticals} and {sars} both hold {_some(map(str, sorted(both)))}. Give each its own folder.")
+        raise ConfigError(f"{opticals} and {sars} both hold {a_few(sorted(both))}. Give each its own folder.")
     for key in (_stem, _place, _place_in_folder):
         pairs = _paired(left, right, key)
         if pairs:
@@ -124,8 +122,8 @@ def _why_not(left: list[Path], right: list[Path]) -> str:
     unclear = [
         str(path) for ours, theirs in groups.values() if len(ours) > 1 or len(theirs) > 1 for path in ours + theirs
     ]
-    reasons = [f"no partner for {_some(alone)}"] if alone else []
-    reasons += [f"more than one partner for {_some(unclear)}"] if unclear else []
+    reasons = [f"no partner for {a_few(alone)}"] if alone else []
+    reasons += [f"more than one partner for {a_few(unclear)}"] if unclear else []
     return (
         f"Cannot pair the files by name: {'; '.join(reasons)}. Rename them, or list the pairs in a CSV (optical,sar)."
     )
@@ -161,14 +159,14 @@ def _checked(pairs: Sequence[tuple[str | None, str | None]], outs: Sequence[str]
     files = [path for pair in pairs for given in pair if given for path in given.split(",")]
     absent = [path for path in dict.fromkeys(files) if not _remote(path) and not Path(path).is_file()]
     if absent:
-        raise ConfigError(f"{origin} names {_count(absent, 'file')} that cannot be found: {_some(absent)}.")
+        raise ConfigError(f"{origin} names {_count(absent, 'file')} that cannot be found: {a_few(absent)}.")
     same = [optical for optical, sar in pairs if optical == sar]
     if same:
         raise ConfigError(f"{origin} gives {same[0]} as the optical and the SAR file of one scene.")
     names = [(optical or sar or "").split(",")[0] for optical, sar in pairs]
     twice = [name for name, pair in zip(names, pairs, strict=True) if pairs.count(pair) > 1]
     if twice:
-        raise ConfigError(f"{origin} lists a scene twice: {_some(dict.fromkeys(twice))}.")
+        raise ConfigError(f"{origin} lists a scene twice: {a_few(dict.fromkeys(twice))}.")
     folders = _folders(names, outs or [""] * len(pairs), origin)
     return [ScenePair(optical, sar, folder) for (optical, sar), folder in zip(pairs, folders, strict=True)]
 
@@ -185,15 +183,9 @@ def _folders(files: Sequence[str], outs: Sequence[str], origin: str) -> list[str
     if equal:
         who = [optical for optical, name in zip(files, names, strict=True) if name.casefold() in equal]
         raise ConfigError(
-            f"{origin}: {_some(who)} would share the output folder {equal[0]}. Name folders in a column `out` of a CSV."
+            f"{origin}: {a_few(who)} would share the output folder {equal[0]}. Name folders in a column `out` of a CSV."
         )
     return names
-
-
-def _some(items: Iterable[str]) -> str:
-    items = list(items)
-    more = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
-    return ", ".join(items[:SHOWN]) + more
 
 
 def _count(items: Sequence[str], noun: str) -> str:

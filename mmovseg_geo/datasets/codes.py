@@ -10,14 +10,13 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from mmovseg_geo.errors import SceneError
+from mmovseg_geo.errors import SceneError, a_few
 
 Color: TypeAlias = tuple[int, int, int]
 Indices: TypeAlias = NDArray[np.uint8]
 
 IGNORE = 255
 """Class index of pixels that are not scored, and the stored value of such pixels in every set."""
-SHOWN = 6
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class LabelCode:
             found = np.unique(values[strange] + int(self.reduce_zero))
             least = int(self.reduce_zero)
             raise SceneError(
-                f"{path}: the stored value{'s' if len(found) > 1 else ''} {_some(found.tolist())} "
+                f"{path}: the stored value{'s' if len(found) > 1 else ''} {a_few(found.tolist())} "
                 f"stand{'s' if len(found) == 1 else ''} for no class ({int(strange.sum())} pixels); {count} classes "
                 f"are stored as {least} to {count - 1 + least}, and {IGNORE} is not scored.\n"
                 "  Check that the labels belong to this split: training labels often have other classes."
@@ -82,7 +81,7 @@ class LabelCode:
         if strange.any():
             found = [f"#{color:06x}" for color in np.unique(packed[strange]).tolist()]
             raise SceneError(
-                f"{path}: the color{'s' if len(found) > 1 else ''} {_some(found)} stand"
+                f"{path}: the color{'s' if len(found) > 1 else ''} {a_few(found)} stand"
                 f"{'s' if len(found) == 1 else ''} for no class ({int(strange.sum())} pixels).\n"
                 "  Check that the picture is lossless and belongs to this set."
             )
@@ -91,8 +90,3 @@ class LabelCode:
 
 def _packed(color: Color) -> int:
     return color[0] << 16 | color[1] << 8 | color[2]
-
-
-def _some(found: list[Any]) -> str:
-    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-    return ", ".join(map(str, found[:SHOWN])) + more

@@ -12,13 +12,12 @@ from pathlib import Path, PurePosixPath
 from mmovseg_geo.datasets.codes import Indices
 from mmovseg_geo.datasets.description import DatasetConfig, Split
 from mmovseg_geo.datasets.reading import PLACEHOLDER, read_dataset
-from mmovseg_geo.errors import ConfigError, SceneError
+from mmovseg_geo.errors import ConfigError, SceneError, a_few
 from mmovseg_geo.rasters.scene import Scene, open_scene
 from mmovseg_geo.rasters.stored import stored_pixels
 from mmovseg_geo.tiles import Sensor
 from mmovseg_geo.vocabulary import Vocabulary
 
-SHOWN = 5
 SAME_FORMAT = {".jpeg": ".jpg", ".tiff": ".tif"}
 """Suffixes that are another spelling of one format; capitals make no difference either."""
 SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
@@ -166,7 +165,7 @@ def _listed(path: Path, config: DatasetConfig) -> list[str]:
     names = [_bare(line) for line in lines if line and not line.startswith("#")]
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice or not names:
-        what = f"lists {_some(twice)} twice" if twice else "lists no image"
+        what = f"lists {a_few(twice)} twice" if twice else "lists no image"
         raise ConfigError(f"{path} {what}.")
     return names
 
@@ -188,7 +187,7 @@ def _paired(found: Mapping[str, Mapping[str, Path]], wanted: list[str] | None, r
         absent = [name for name in names if name not in files]
         if absent:
             raise ConfigError(
-                f"{root}: no file of `{kind}` for {len(absent)} of {len(names)} images: {_some(absent)}.\n"
+                f"{root}: no file of `{kind}` for {len(absent)} of {len(names)} images: {a_few(absent)}.\n"
                 "  Files of one image have the same name but for what the description adds to it."
             )
     images = []
@@ -198,8 +197,3 @@ def _paired(found: Mapping[str, Mapping[str, Path]], wanted: list[str] | None, r
             raise ConfigError(f"{files['labels']}: one file stands for two of {', '.join(files)}. Each needs its own.")
         images.append(LabelledImage(name, files.get("optical"), files.get("sar"), files["labels"]))
     return images
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more

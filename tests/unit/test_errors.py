@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mmovseg_geo.errors import did_you_mean
+from mmovseg_geo.errors import a_few, did_you_mean
 
 KNOWN = ["threshold", "ViT-B-16", "segearth-ov"]
 
@@ -25,3 +25,8 @@ def test_advice_is_the_likeliest_name_or_else_all_of_them(name: str, advice: str
 def test_a_sentence_may_stand_for_a_list_that_is_long() -> None:
     assert did_you_mean("water", KNOWN, otherwise="See the manual.") == "See the manual."
     assert did_you_mean("treshold", KNOWN, otherwise="See the manual.") == "Did you mean threshold?"
+
+
+def test_a_long_list_is_cut_and_counted() -> None:
+    assert a_few(range(6)) == "0, 1, 2, 3, 4, 5"
+    assert a_few(range(9)) == "0, 1, 2, 3, 4, 5 and 3 more"

@@ -16,14 +16,13 @@ from open_clip.transformer import TextTransformer
 from timm.models.eva import EvaAttention
 from torch import Tensor, nn
 
-from mmovseg_geo.errors import WeightsError
+from mmovseg_geo.errors import WeightsError, a_few
 from mmovseg_geo.models.mmovseg.network import MMOVSeg, build
 from mmovseg_geo.models.mmovseg.params import MMOVSegParams
 
 _OPTICAL, _SAR = "dino_model.", "dino_sarmodel."
 _CLIP = "sem_seg_head.predictor.clip_model."
 _HEAD = "sem_seg_head.predictor.transformer."
-_LISTED = 12
 
 
 class Rule(NamedTuple):
@@ -160,14 +159,14 @@ def rename(official: Mapping[str, Tensor], table: Iterable[Rule]) -> dict[str, T
         sources = [_fill(theirs, filling) for theirs in rule.theirs]
         absent = [source for source in sources if source not in official]
         if absent:
-            raise WeightsError(f"The checkpoint has {key} without {_listed(absent)}.")
+            raise WeightsError(f"The checkpoint has {key} without {a_few(absent)}.")
         parts = [official[source] for source in sources]
         whole = parts[0] if len(parts) == 1 else torch.cat(parts)
         for ours, rows in zip(rule.ours, whole.chunk(len(rule.ours)) if len(rule.ours) > 1 else (whole,), strict=True):
             if ours is not None:
                 renamed[_fill(ours, filling)] = rows
     if unknown:
-        raise WeightsError(f"Not a checkpoint of this network: unknown keys {_listed(unknown)}.")
+        raise WeightsError(f"Not a checkpoint of this network: unknown keys {a_few(unknown)}.")
     return renamed
 
 
@@ -217,7 +216,7 @@ def load(network: nn.Module, state: Mapping[str, Tensor], *, source: str = "The 
         if key in state and state[key].shape != expected[key].shape
     ]
     problems = [("missing", missing), ("unexpected", unexpected), ("of another shape", reshaped)]
-    found = "; ".join(f"{len(keys)} {what}: {_listed(keys)}" for what, keys in problems if keys)
+    found = "; ".join(f"{len(keys)} {what}: {a_few(keys, 12)}" for what, keys in problems if keys)
     if found:
         raise WeightsError(f"{source} does not fit the network: {found}.")
     network.load_state_dict(state, strict=True, assign=True)
@@ -264,8 +263,3 @@ def _capture(template: str, key: str) -> tuple[str, ...] | None:
 def _fill(template: str, filling: tuple[str, ...]) -> str:
     parts = iter(filling)
     return re.sub(r"\{\*?\}", lambda _: next(parts), template)
-
-
-def _listed(keys: list[str]) -> str:
-    more = f" and {len(keys) - _LISTED} more" if len(keys) > _LISTED else ""
-    return ", ".join(keys[:_LISTED]) + more
