@@ -46,6 +46,10 @@ class OutputError(MmovsegError):
     """An output exists already, has an unknown suffix, or cannot be written."""
 
 
+class TrainingFailed(MmovsegError):
+    """A training run that cannot go on, such as one whose loss is no number."""
+
+
 def did_you_mean(name: str, known: Iterable[str], *, otherwise: str | None = None) -> str:
     """Advice on a name that is not known: the one it looks like, whatever the capitals, or else `otherwise`.
 
