@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from mmovseg_geo.models.segearth.recipe import Attention, Upsampling
+
 Words: TypeAlias = tuple[str, ...]
 """One class: its name, then its synonyms."""
 
-Attention = Literal["vanilla", "maskclip", "clearclip", "sclip", "segearth", "naclip", "gem"]
-Upsampler = Literal["jbu_one", "jbu_stack", "bilinear"]
 Sensors = Literal["optical", "sar", "both"]
 
 
@@ -36,7 +36,7 @@ class SegEarthSettings:
     attention: Attention = "segearth"
     last_n: int = 1
     residual: bool = False
-    upsampler: Upsampler = "jbu_one"
+    upsampler: Upsampling = "jbu_one"
     bias: float = -0.3
     scale: float = 50.0
     threshold: float = 0.0

@@ -5,14 +5,12 @@ Shape suffixes: B images, N tokens (CLS first), D channels, M heads, E channels 
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from einops import rearrange
 from torch import Tensor
 from torch.nn import functional as F
-
-Attention = Literal["vanilla", "maskclip", "clearclip", "sclip", "segearth", "naclip", "gem"]
 
 PAIRS: dict[str, tuple[str, ...]] = {
     "vanilla": ("qk",),

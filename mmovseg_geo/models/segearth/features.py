@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmovseg_geo.errors import ConfigError
-from mmovseg_geo.models.segearth.attention import Attention, gem_attention, mixed_values
+from mmovseg_geo.models.segearth.attention import gem_attention, mixed_values
+from mmovseg_geo.models.segearth.recipe import Attention
 
 GEM_BLOCKS = 6
 """Last blocks that GEM changes; its papers count one more."""

@@ -6,11 +6,13 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from mmovseg_geo.errors import ConfigError, did_you_mean
-from mmovseg_geo.models.segearth.attention import Attention
 from mmovseg_geo.tiles import Tiling
+
+Attention = Literal["vanilla", "maskclip", "clearclip", "sclip", "segearth", "naclip", "gem"]
+Upsampling = Literal["jbu_one", "jbu_stack", "bilinear"]
 
 LARGEST_IMAGE = 8192
 """Pixels along a side of an image that is scaled as a whole."""

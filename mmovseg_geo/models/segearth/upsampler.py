@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import torch
 from einops import rearrange
@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmovseg_geo.errors import ConfigError, WeightsError
+from mmovseg_geo.models.segearth.recipe import Upsampling
 
-Upsampling = Literal["jbu_one", "jbu_stack", "bilinear"]
 STAGES = 4
 FACTOR = 2**STAGES
 """Pixels of the guidance along one side of a cell."""
