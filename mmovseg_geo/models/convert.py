@@ -14,7 +14,7 @@ from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -25,6 +25,7 @@ from mmovseg_geo.models.mmovseg import checkpoint, compact, named, variants
 from mmovseg_geo.models.mmovseg.network import build
 from mmovseg_geo.models.pickled import read_checkpoint
 from mmovseg_geo.models.registry import Entry
+from mmovseg_geo.models.weights import metadata
 
 PUBLISHED = {"mmovseg-vitb16": variants.mmovseg_vitb16, "mmovseg-vitl14": variants.mmovseg_vitl14}
 """Networks whose official checkpoints are renamed, with their numbers."""
@@ -58,7 +59,7 @@ def convert(path: Path, *, found: Entry | None = None, trust_pickle: bool = Fals
         ConfigError: it is converted already.
     """
     path = Path(path)
-    if "variant" in _metadata(path):
+    if path.suffix == ".safetensors" and path.is_file() and "variant" in metadata(path):
         raise ConfigError(f"{path} is converted already; use it with --model, or see it with `mmovseg models show`.")
     with _member(path, found) as file:
         state = read_checkpoint(file, trust_pickle=trust_pickle)
@@ -144,7 +145,7 @@ def checksum(tensors: Mapping[str, Tensor]) -> str:
 
 def _empty(network: str, source: str) -> nn.Module:
     makers: dict[str, Callable[[], nn.Module]] = {
-        named.VARIANT: lambda: build(named.from_metadata(_metadata(Path(source)), source)),
+        named.VARIANT: lambda: build(named.from_metadata(metadata(Path(source)), source)),
         "mmovseg-compact": lambda: compact.build(compact.mmovseg_compact()),
         **{name: lambda params=params: build(params()) for name, params in PUBLISHED.items()},  # type: ignore[misc]
     }
@@ -198,16 +199,6 @@ def _published(found: Entry) -> dict[str, str]:
         "trained_classes": json.dumps(found.classes),
     }
     return {key: value for key, value in about.items() if value != "[]"}
-
-
-def _metadata(path: Path) -> dict[str, str]:
-    if path.suffix != ".safetensors" or not path.is_file():
-        return {}
-    try:
-        with safe_open(path, framework="pt") as file:
-            return file.metadata() or {}
-    except (SafetensorError, OSError):
-        return {}  # said better by whoever reads the tensors
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from mmovseg_geo.models import hub, registry
 from mmovseg_geo.models.convert import CHECKSUM, Converted, check_fits, checksum, convert, write
 from mmovseg_geo.models.pickled import check_kind, read_checkpoint
 from mmovseg_geo.models.registry import Entry
-from mmovseg_geo.models.weights import SCALE, bundled_weights, open_weights
+from mmovseg_geo.models.weights import SCALE, bundled_weights, metadata, open_weights
 
 logger = logging.getLogger(__name__)
 
@@ -151,9 +151,10 @@ def _taken(found: Entry, given: Path, trust_pickle: bool) -> Path:
     if not given.is_file():
         raise WeightsError(f"{given}: no such file.")
     out = registry.stored(found.name)
-    if given.suffix == ".safetensors" and "variant" in _details(given):
+    details = metadata(given) if given.suffix == ".safetensors" else {}
+    if "variant" in details:
         network, _ = _as_converted(given, found)
-        return write(Converted(network, read_checkpoint(given), _details(given)), out, overwrite=True)
+        return write(Converted(network, read_checkpoint(given), details), out, overwrite=True)
     if found.source.sha256 is not None:
         digest, expected = hub.digest(given), found.source.sha256
         if digest != expected:
@@ -209,11 +210,6 @@ def _shapes(path: Path, what: str | Path) -> dict[str, Tensor]:
             }
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{what}: cannot be read as safetensors ({error}): damaged, or something else.") from error
-
-
-def _details(path: Path) -> dict[str, str]:
-    with safe_open(path, framework="pt") as file:
-        return file.metadata() or {}
 
 
 def _altered(path: Path, digest: str, expected: str, found: Entry | None) -> WeightsError:

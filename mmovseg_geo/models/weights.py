@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import cached_property
-from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from mmovseg_geo.errors import WeightsError
+from mmovseg_geo.models import hub
 from mmovseg_geo.models.registry import PICKLED, as_published
 
 BUNDLED = "compact.safetensors"
@@ -42,7 +42,7 @@ class Weights:
     @cached_property
     def sha256(self) -> str:
         """Digest of the file."""
-        return _digest(self.path)
+        return hub.digest(self.path)
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor by name, floating point ones in single precision."""
@@ -68,11 +68,7 @@ def open_weights(path: str | Path) -> Weights:
         raise WeightsError(f"{path}: no such weights file.")
     if path.name.endswith(PICKLED):
         raise WeightsError(as_published(path))
-    try:
-        with safe_open(path, framework="pt") as file:
-            details: dict[str, str] = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise _damaged(path, error) from error
+    details = metadata(path)
     if "variant" not in details:
         raise WeightsError(
             f"{path}: the file does not say which network it is for (no `variant` in its metadata).\n"
@@ -80,6 +76,19 @@ def open_weights(path: str | Path) -> Weights:
         )
     classes: list[Any] = json.loads(details.get("classes", "[]"))
     return Weights(path, details["variant"], details.get("licence", "unknown"), tuple(map(tuple, classes)), details)
+
+
+def metadata(path: Path) -> dict[str, str]:
+    """What a `.safetensors` file says of itself, read from its head alone.
+
+    Raises:
+        WeightsError: it cannot be read.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise _damaged(path, error) from error
 
 
 def bundled_weights() -> Weights:
@@ -93,7 +102,7 @@ def bundled_weights() -> Weights:
     if not path.is_file() or not note.is_file():
         raise WeightsError(f"{path}: the bundled weights are missing. Install mmovseg-geo again.")
     expected = note.read_text(encoding="ascii").split()[0]
-    found = _digest(path)
+    found = hub.digest(path)
     if found != expected:
         raise WeightsError(
             f"{path}: the bundled weights are damaged (sha256 {found[:12]}…, expected {expected[:12]}…).\n"
@@ -108,12 +117,8 @@ def packed(name: str, rows: Tensor) -> dict[str, Tensor]:
     return {name: (rows / scale).round().to(torch.int8), name + SCALE: scale.to(torch.float16)}
 
 
-def _digest(path: Path) -> str:
-    return sha256(path.read_bytes()).hexdigest()
-
-
 def _damaged(path: Path, error: Exception) -> WeightsError:
     return WeightsError(
         f"{path}: cannot be read as safetensors ({error}).\n"
-        "  The file is damaged or incomplete, or is no weights file: get it again, or give another with --model."
+        "  The file is damaged or incomplete, or is no weights file: get it again, or give another."
     )

@@ -154,6 +154,14 @@ def test_files_that_cannot_be_converted_are_named(small, here, refused, content,
     assert said in message
 
 
+@pytest.mark.parametrize("name", ["brought", "plain"])
+def test_a_damaged_file_that_is_brought_is_named(small, here, refused, name):
+    (here / "cut.safetensors").write_bytes(plain()[:-20])
+    message = refused("models", "pull", name, "--from", "cut.safetensors")
+    assert "cut.safetensors: cannot be read as safetensors" in message
+    assert "get it again" in message
+
+
 def test_altered_weights_are_found(small, here, run, refused):
     path = Path(run("models", "pull", "pickled").stdout.strip())
     content = bytearray(path.read_bytes())
