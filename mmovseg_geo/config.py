@@ -9,21 +9,23 @@ from typing import Any, Literal, TypeVar
 
 from mmovseg_geo.errors import ConfigError, did_you_mean
 from mmovseg_geo.grid import Size
-from mmovseg_geo.settings import READERS
+from mmovseg_geo.settings import EVAL_READERS, READERS
 from mmovseg_geo.tiles import Blend, Tiling
 from mmovseg_geo.vocabulary import Vocabulary
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Gcps = Literal["tps"]
+Sensors = Literal["optical", "sar", "both"]
 
 C = TypeVar("C")
 
 NO_SIZE = Size(0.0)
+TWO_PIXELS = Size(2.0, "px")
 
 ALIASES = {"segmenter": "model", "bbox": "bounds"}
 """Keys that a YAML may use for a field of another name."""
 
-PATHS = frozenset({"classes_file", "model", "data", "text"})
+PATHS = frozenset({"classes_file", "model", "data", "text", "dataset", "predictions", "labels"})
 """Fields that may hold a path, which a YAML gives relative to itself."""
 
 
@@ -122,6 +124,87 @@ class SegmentConfig:
             # Tiles smaller than the tuned ones keep the share that overlaps.
             overlap = tuned.overlap if size >= tuned.size else tuned.overlap * size // tuned.size
         return Tiling(size, overlap, self.blend or tuned.blend)
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """Everything `eval` can be told. Text as on the command line is accepted and made a value.
+
+    A segmenter is run over the images of `dataset`; or maps (`predictions`) are compared with `labels`.
+
+    Attributes:
+        dataset: a description such as `configs/datasets/ddhr-sk.yaml`; data: the folder that holds its files.
+        split: of the dataset; by default the one that published scores are of.
+        model: by default `mmovseg-compact`.
+        as_published: a model that papers scored on the set runs with the words and settings it had there.
+        sensors: only these images are shown to the model.
+        gsd_m: ground sampling distance in meters of images that have no CRS.
+        class_field: of vector labels. outside: class of pixels in no shape; by default they are not scored.
+        ignore: values of the labels, or names of classes, that are not scored.
+        clouds: shares of the optical images that simulated clouds reach, 0..1, one evaluation for each.
+        boundary: how far an outline may lie off, in pixels of the map (`2px`) or meters.
+        draws: of the bootstrap over scenes; 0 for no intervals. seed: of clouds and bootstrap.
+        error_maps: of how many scenes, those with the most wrong pixels.
+
+    Raises:
+        ConfigError: a value that cannot be meant.
+
+    >>> EvalConfig(clouds="0,50").clouds
+    (0.0, 0.5)
+    """
+
+    dataset: Path | None = None
+    data: Path = Path("data")
+    split: str | None = None
+    model: str | None = None
+    model_options: Mapping[str, str] = field(default_factory=dict)
+    as_published: bool = True
+    sensors: Sensors = "both"
+    gsd_m: float | None = None
+    min_score: float | None = None
+
+    predictions: Path | None = None
+    labels: Path | None = None
+    classes: tuple[tuple[str, ...], ...] | None = None
+    classes_file: Path | None = None
+    class_field: str | None = None
+    outside: str | None = None
+    ignore: tuple[int | str, ...] = ()
+    pixel_grid: bool = False
+
+    clouds: tuple[float, ...] = ()
+    boundary: Size = TWO_PIXELS
+    draws: int = 1000
+    seed: int = 0
+
+    tile_size: int | None = None
+    overlap: int | None = None
+    blend: Blend | None = None
+    batch_size: int = 4
+    device: str = "auto"
+    precision: Precision = "auto"
+
+    error_maps: int = 20
+    xlsx: bool = False
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        for name, read in EVAL_READERS.items():
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, read(value))
+        if self.classes is not None and self.classes_file is not None:
+            raise ConfigError("Give either classes or a classes file, not both.")
+
+    def vocabulary(self) -> Vocabulary | None:
+        """The classes that were given, or None where the files are to tell."""
+        if self.classes_file is not None:
+            return Vocabulary.from_file(self.classes_file)
+        return None if self.classes is None else Vocabulary.of(self.classes)
+
+    def tiling(self, tuned: Tiling) -> Tiling:
+        """The tiling the model was tuned for, with what the user set in its place."""
+        return SegmentConfig(tile_size=self.tile_size, overlap=self.overlap, blend=self.blend).tiling(tuned)
 
 
 def load_config(path: str | Path | None, kind: type[C], flags: Mapping[str, Any] | None = None) -> C:

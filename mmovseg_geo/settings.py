@@ -197,3 +197,61 @@ READERS: dict[str, Callable[[Any], Any]] = {
     "lco": partial(pairs, name="lco"),
 }
 """Setting to the function that reads it."""
+
+
+def ignored(value: Any) -> tuple[int | str, ...]:
+    """`"0,3,cloud"` or `[0, 3, cloud]`: stored values of labels, and names of classes."""
+    parts = value.split(",") if isinstance(value, str) else list(value) if isinstance(value, (list, tuple)) else [value]
+    texts = [str(part).strip() for part in parts]
+    if not all(texts):
+        raise ConfigError(f"ignore {value!r} has an empty part. Write values and names of classes: 0,3,cloud.")
+    return tuple(int(text) if text.lstrip("+-").isdigit() else text for text in texts)
+
+
+def covers(value: Any) -> tuple[float, ...]:
+    """`"0,25,50"` or `[0, 25, 50]` percent as shares; shares themselves where they are a tuple already."""
+    if isinstance(value, tuple):
+        return value
+    parts = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else [value]
+    found = [number(part, name="clouds", hint="Give percents: 0,25,50,75,100.") for part in parts]
+    wrong = [one for one in found if not 0 <= one <= 100]
+    if wrong or not found or len(set(found)) < len(found):
+        what = f"{wrong[0]:g} is not between 0 and 100" if wrong else f"{value!r} names a percent twice or none"
+        raise ConfigError(f"clouds: {what}. Give percents: 0,25,50,75,100.")
+    return tuple(one / 100 for one in found)
+
+
+def positive(value: Any, *, name: str) -> float:
+    found = number(value, name=name)
+    if found <= 0:
+        raise ConfigError(f"{name} {found:g} is not positive.")
+    return found
+
+
+EVAL_READERS: dict[str, Callable[[Any], Any]] = {
+    **{
+        name: READERS[name]
+        for name in (
+            "model", "model_options", "classes", "classes_file", "min_score", "pixel_grid", "tile_size", "overlap",
+            "blend", "batch_size", "device", "precision", "overwrite",
+        )
+    },
+    "dataset": Path,
+    "data": Path,
+    "split": partial(text, name="split"),
+    "as_published": partial(switch, name="as-published"),
+    "sensors": partial(choice, name="sensors", among=("optical", "sar", "both")),
+    "gsd_m": partial(positive, name="gsd-m"),
+    "predictions": Path,
+    "labels": Path,
+    "class_field": partial(text, name="class-field"),
+    "outside": partial(text, name="outside"),
+    "ignore": ignored,
+    "clouds": covers,
+    "boundary": size,
+    "draws": partial(whole, name="draws", least=0),
+    "seed": partial(whole, name="seed", least=0),
+    "error_maps": partial(whole, name="error-maps", least=0),
+    "xlsx": partial(switch, name="xlsx"),
+}  # fmt: skip
+"""The same of `EvalConfig`."""

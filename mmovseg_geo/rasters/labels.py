@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
+    from mmovseg_geo.rasters.facts import Facts
+
     Ids = NDArray[np.uint8] | NDArray[np.uint16]
 
 CONFIDENCE_NODATA = 255
@@ -67,8 +69,7 @@ class LabelRaster:
                     f"{path} has {dataset.count} band(s) of {facts.dtypes[0]}; a map of classes has one band of whole "
                     "numbers. Name the _labels.tif."
                 )
-            written = facts.tags.get("classes")
-            vocabulary = _written(written) if written else None
+            vocabulary = tagged_classes(facts)
             if vocabulary is None:
                 vocabulary = _guessed(dataset, facts.colormap, path)
         return cls(path, facts.grid, vocabulary)
@@ -174,7 +175,11 @@ class LabelWriter:
             writer.discard()
 
 
-def _written(text: str) -> Vocabulary | None:
+def tagged_classes(facts: Facts) -> Vocabulary | None:
+    """The classes that a map's tags tell, as `LabelWriter` leaves them; None where they tell none."""
+    text = facts.tags.get("classes")
+    if not text:
+        return None
     try:
         return Vocabulary.from_json(text)
     except (VocabularyError, ValueError, TypeError, AttributeError):
