@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,10 +87,14 @@ def composed(
     *,
     title: str,
     note: str,
+    crisp: Collection[str] = ("map",),
 ) -> Image.Image:
-    """A sheet with named pictures in a row and a legend of (name, color, share) at their right."""
+    """A sheet with named pictures in a row and a legend of (name, color, share) at their right.
+
+    The pictures named in `crisp` are of classes, whose colors are never mixed.
+    """
     side = panel_side(len(panels))
-    images = [(name, _fitted(pixels, side, crisp=name == "map")) for name, pixels in panels]
+    images = [(name, _fitted(pixels, side, crisp=name in crisp)) for name, pixels in panels]
     tallest = max(image.height for _, image in images)
     most = max(1, (max(tallest, SHORTEST_LEGEND) - ROW) // ROW)
     body = max(tallest, (min(len(legend), most) + (len(legend) > most)) * ROW)
