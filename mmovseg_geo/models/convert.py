@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -21,14 +21,12 @@ from torch import Tensor, nn
 import mmovseg_geo
 from mmovseg_geo.errors import ConfigError, OutputError, WeightsError
 from mmovseg_geo.models import hub, registry
-from mmovseg_geo.models.mmovseg import checkpoint, compact, named, variants
+from mmovseg_geo.models.mmovseg import checkpoint, compact, named
 from mmovseg_geo.models.mmovseg.network import build
+from mmovseg_geo.models.mmovseg.variants import PUBLISHED
 from mmovseg_geo.models.pickled import read_checkpoint
 from mmovseg_geo.models.registry import Entry
 from mmovseg_geo.models.weights import metadata
-
-PUBLISHED = {"mmovseg-vitb16": variants.mmovseg_vitb16, "mmovseg-vitl14": variants.mmovseg_vitl14}
-"""Networks whose official checkpoints are renamed, with their numbers."""
 
 UPSAMPLER = "upsampler."
 """What Lightning puts before the keys of an upsampler it trained."""
@@ -144,14 +142,15 @@ def checksum(tensors: Mapping[str, Tensor]) -> str:
 
 
 def _empty(network: str, source: str) -> nn.Module:
-    makers: dict[str, Callable[[], nn.Module]] = {
-        named.VARIANT: lambda: build(named.from_metadata(metadata(Path(source)), source)),
-        "mmovseg-compact": lambda: compact.build(compact.mmovseg_compact()),
-        **{name: lambda params=params: build(params()) for name, params in PUBLISHED.items()},  # type: ignore[misc]
-    }
-    if network not in makers:
-        raise WeightsError(f"{source}: made for the unknown network {network!r}. Known: {', '.join(makers)}.")
-    return makers[network]()
+    """A network of MM-OVSeg by name; the numbers of a custom one are in the file itself."""
+    if network in PUBLISHED:
+        return build(PUBLISHED[network]())
+    if network == named.VARIANT:
+        return build(named.from_metadata(metadata(Path(source)), source))
+    if network == "mmovseg-compact":
+        return compact.build(compact.mmovseg_compact())
+    known = ", ".join(("mmovseg-compact", *PUBLISHED, named.VARIANT, *registry.networks()))
+    raise WeightsError(f"{source}: made for the unknown network {network!r}. Known: {known}.")
 
 
 def _recognized(state: dict[str, Tensor], path: Path) -> tuple[str, dict[str, Tensor]]:

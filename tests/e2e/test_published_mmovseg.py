@@ -10,7 +10,7 @@ import pytest
 import rasterio
 from safetensors.torch import save_file
 
-from mmovseg_geo.models.mmovseg import variants
+from mmovseg_geo.models.mmovseg.variants import PUBLISHED
 from tests.unit.models.mmovseg.tiny import tiny_network, tiny_params
 
 CLASSES = ("--classes", "water,building|house,forest")
@@ -19,7 +19,7 @@ CLASSES = ("--classes", "water,building|house,forest")
 @pytest.fixture
 def weights(tmp_path_factory, monkeypatch):
     """A file as `mmovseg models convert` writes it."""
-    monkeypatch.setattr(variants, "mmovseg_vitb16", tiny_params)
+    monkeypatch.setitem(PUBLISHED, "mmovseg-vitb16", tiny_params)
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
     save_file(tiny_network().state_dict(), path, {"variant": "mmovseg-vitb16"})
     return str(path)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from mmovseg_geo.errors import WeightsError, a_few
 from mmovseg_geo.models.mmovseg.network import MMOVSeg, build
 from mmovseg_geo.models.mmovseg.params import MMOVSegParams
+from mmovseg_geo.models.mmovseg.variants import PUBLISHED
 
 _OPTICAL, _SAR = "dino_model.", "dino_sarmodel."
 _CLIP = "sem_seg_head.predictor.clip_model."
@@ -223,16 +224,17 @@ def load(network: nn.Module, state: Mapping[str, Tensor], *, source: str = "The 
 
 
 def infer_variant(official: Mapping[str, Tensor]) -> str:
-    """`mmovseg-vitb16` or `mmovseg-vitl14`, from the width of the CLIP that an official checkpoint adapts.
+    """One of `PUBLISHED`, from the width of the CLIP that an official checkpoint adapts.
 
     Raises:
         WeightsError: neither.
     """
     adapter = official.get("upsample1.weight")
-    widths = {768: "mmovseg-vitb16", 1024: "mmovseg-vitl14"}
+    widths = {params().clip.vision_width: name for name, params in PUBLISHED.items()}
     if adapter is None or adapter.shape[0] not in widths:
         found = "no upsample1.weight" if adapter is None else f"upsample1.weight of width {adapter.shape[0]}"
-        raise WeightsError(f"Not an official MM-OVSeg checkpoint: {found}; expected a width of 768 (B) or 1024 (L).")
+        expected = " or ".join(f"{width} ({name})" for width, name in widths.items())
+        raise WeightsError(f"Not an official MM-OVSeg checkpoint: {found}; expected a width of {expected}.")
     return widths[adapter.shape[0]]
 
 

@@ -17,10 +17,11 @@ from torch.nn import functional as F
 from mmovseg_geo.errors import ConfigError, WeightsError
 from mmovseg_geo.models import SETTINGS, check_options
 from mmovseg_geo.models.compute import device_of, dtype_of, mixed
-from mmovseg_geo.models.mmovseg import compact, named, variants
+from mmovseg_geo.models.mmovseg import compact, named
 from mmovseg_geo.models.mmovseg.checkpoint import build_loaded, load
 from mmovseg_geo.models.mmovseg.network import MMOVSeg
 from mmovseg_geo.models.mmovseg.published import Inference, PublishedView, SarAlignment, prompt_templates
+from mmovseg_geo.models.mmovseg.variants import PUBLISHED
 from mmovseg_geo.models.mmovseg.views import CompactView, Pixels, View
 from mmovseg_geo.models.weights import Weights, bundled_weights, open_weights
 from mmovseg_geo.tiles import Batch, Sensor
@@ -124,7 +125,7 @@ def _published(
     sar_alignment: SarAlignment = "aligned", prompts: str = "scene", synonyms: Synonyms = "mean",
 ) -> MMOVSegSegmenter:  # fmt: skip
     """A published variant; its options are those of `PublishedView`, and prompts as `prompt_templates` reads them."""
-    params = {"mmovseg-vitb16": variants.mmovseg_vitb16, "mmovseg-vitl14": variants.mmovseg_vitl14}[name]()
+    params = PUBLISHED[name]()
     templates = prompt_templates(prompts)
     view = PublishedView(params, inference=inference, sar_alignment=sar_alignment, templates=templates)
     if weights is None:
@@ -198,8 +199,7 @@ def from_file(
         raise WeightsError("No weights file was given; name a .safetensors file.")
     builders: dict[str, Callable[..., MMOVSegSegmenter]] = {
         "mmovseg-compact": mmovseg_compact,
-        "mmovseg-vitb16": mmovseg_vitb16,
-        "mmovseg-vitl14": mmovseg_vitl14,
+        **{name: partial(_published, name) for name in PUBLISHED},
         named.VARIANT: mmovseg_custom,
     }
     variant = open_weights(weights).variant

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from mmovseg_geo.models.mmovseg.params import CLIPParams, DINOParams, HeadParams, MMOVSegParams
 
 
@@ -39,3 +41,10 @@ def mmovseg_vitl14() -> MMOVSegParams:
         dino=DINOParams("dinov3", embed_dim=1024, depth=24, num_heads=16, patch=16),
         head=HeadParams(text_dim=768),
     )
+
+
+PUBLISHED: dict[str, Callable[[], MMOVSegParams]] = {
+    "mmovseg-vitb16": mmovseg_vitb16,
+    "mmovseg-vitl14": mmovseg_vitl14,
+}
+"""Variants with official checkpoints."""

@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from mmovseg_geo.models import convert, registry
-from mmovseg_geo.models.mmovseg import checkpoint, variants
+from mmovseg_geo.models import registry
+from mmovseg_geo.models.mmovseg.variants import PUBLISHED
 from mmovseg_geo.models.registry import Entry, Source
 from tests.unit.models.mmovseg.test_checkpoint import official_state
 from tests.unit.models.mmovseg.tiny import tiny_params
@@ -55,9 +55,7 @@ def use_small_registry(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("HF_HOME", str(home))
     monkeypatch.setattr(registry, "_table", lambda: (ENTRIES, {"encoder": LAYOUT}))
-    monkeypatch.setattr(variants, "mmovseg_vitb16", tiny_params)
-    monkeypatch.setattr(convert, "PUBLISHED", {"mmovseg-vitb16": tiny_params})
-    monkeypatch.setattr(checkpoint, "infer_variant", lambda state: "mmovseg-vitb16")
+    monkeypatch.setitem(PUBLISHED, "mmovseg-vitb16", tiny_params)
 
 
 def plain(tensors: dict[str, Tensor] | None = None) -> bytes:

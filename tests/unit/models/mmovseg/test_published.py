@@ -17,11 +17,11 @@ from mmovseg_geo.errors import ConfigError
 from mmovseg_geo.grid import Window
 from mmovseg_geo.models import load_segmenter
 from mmovseg_geo.models.clip import IMAGENET_TEMPLATES, TEMPLATES
-from mmovseg_geo.models.mmovseg import variants
 from mmovseg_geo.models.mmovseg.network import MMOVSeg
 from mmovseg_geo.models.mmovseg.preprocessing import normalize
 from mmovseg_geo.models.mmovseg.published import PublishedView, prompt_templates
 from mmovseg_geo.models.mmovseg.segmenter import MMOVSegSegmenter
+from mmovseg_geo.models.mmovseg.variants import PUBLISHED, mmovseg_vitb16
 from mmovseg_geo.models.mmovseg.views import Pixels
 from mmovseg_geo.tiles import Batch
 from tests.unit.models.mmovseg.tiny import tiny_network, tiny_params
@@ -35,7 +35,7 @@ Load = Callable[..., MMOVSegSegmenter]
 @pytest.fixture
 def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
     """A published variant with random weights, from a file, as `--model FILE --model-option ...` gives it."""
-    monkeypatch.setattr(variants, "mmovseg_vitb16", tiny_params)
+    monkeypatch.setitem(PUBLISHED, "mmovseg-vitb16", tiny_params)
     path = tmp_path / "tiny.safetensors"
     save_file(tiny_network().state_dict(), path, {"variant": "mmovseg-vitb16", "classes": json.dumps([["water"]])})
 
@@ -230,7 +230,7 @@ def test_a_map_says_how_it_was_looked_at(load: Load) -> None:
 
 
 def test_tiles_of_a_scene_are_seen_at_its_scale() -> None:
-    params = variants.mmovseg_vitb16()
+    params = mmovseg_vitb16()
     assert PublishedView(params).tiling(None).size == 384
     assert PublishedView(params, inference="sliding").tiling(None).size == 640
 
