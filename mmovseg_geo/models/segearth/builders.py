@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from mmovseg_geo.errors import ConfigError, VocabularyError, WeightsError
-from mmovseg_geo.models import registry
+from mmovseg_geo.models import hub, registry
 from mmovseg_geo.models.compute import device_of
 from mmovseg_geo.models.segearth.encoder import load_encoder
 from mmovseg_geo.models.segearth.recipe import SEGEARTH_OV, SEGEARTH_OV2_SAR, Recipe
@@ -137,7 +136,7 @@ def _view(name: str, part: Part, options: dict[str, Any], words: list[str], devi
     model = load_encoder(path, encoder, chosen.get("activation", "auto"))
     visual = model.visual
     upsampler, about = _upsampler(recipe.upsampler, visual.output_dim, visual.patch_size[0])
-    about |= {"encoder": encoder, "weights": path.name, "weights_sha256": _digest(path)}
+    about |= {"encoder": encoder, "weights": path.name, "weights_sha256": hub.digest(path)}
     return View(model, upsampler, recipe, words, device=device_of(device), about=about)
 
 
@@ -178,16 +177,8 @@ def _upsampler(choice: str, channels: int, patch: int) -> tuple[nn.Module | None
             f"upsampler {path.name} is for {module.dim} channels, but the encoder has {channels}.\n"
             "  Give --model-option upsampler=bilinear, or another encoder."
         )
-    return module, {"upsampler": _kind(module), "upsampler_sha256": _digest(path)}
+    return module, {"upsampler": _kind(module), "upsampler_sha256": hub.digest(path)}
 
 
 def _kind(module: JointBilateralUpsampler) -> str:
     return "jbu_one" if hasattr(module, "up") else "jbu_stack"
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
