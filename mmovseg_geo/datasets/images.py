@@ -13,6 +13,7 @@ from mmovseg_geo.datasets.codes import Indices
 from mmovseg_geo.datasets.description import DatasetConfig, Split
 from mmovseg_geo.datasets.reading import PLACEHOLDER, read_dataset
 from mmovseg_geo.errors import ConfigError, SceneError, a_few
+from mmovseg_geo.grid import Window
 from mmovseg_geo.rasters.scene import Scene, open_scene
 from mmovseg_geo.rasters.stored import stored_pixels
 from mmovseg_geo.tiles import Sensor
@@ -67,14 +68,14 @@ class LabelledImages:
         """The classes that the labels of this split are indices of, in the words of a method."""
         return self.config.vocabulary(method, self.split.name)
 
-    def labels(self, image: LabelledImage) -> Indices:
-        """Class indices (H, W) of an image; 255 is not scored.
+    def labels(self, image: LabelledImage, window: Window | None = None) -> Indices:
+        """Class indices (H, W) of an image, or of a window inside it; 255 is not scored.
 
         Raises:
             SceneError: labels that cannot be read, or that hold a value or color which stands for no class.
         """
         count = len(self.config.words(split=self.split.name))
-        return self.config.labels.indices(stored_pixels(image.labels), count, image.labels)
+        return self.config.labels.indices(stored_pixels(image.labels, window), count, image.labels)
 
 
 def open_dataset(
