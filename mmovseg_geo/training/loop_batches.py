@@ -1,0 +1,101 @@
+"""Which samples a step learns from: decided by seed and step alone, whoever computes them and whenever.
+
+So a resumed run, or one of several processes, sees what a run in one piece by one process sees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sized
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+
+from mmovseg_geo.errors import MmovsegError
+from mmovseg_geo.training.loop_processes import Processes
+from mmovseg_geo.training.loop_settings import LoopSettings
+
+
+class Draw(NamedTuple):
+    """One sample of a run: which image, and its place in the run, which seeds its augmentation."""
+
+    index: int
+    number: int
+
+
+class Samples(Sized, Protocol):
+    """What a stage learns from: tensors by name for a draw; `id` names the image."""
+
+    def __getitem__(self, draw: Draw) -> dict[str, Any]: ...
+
+
+class Draws(Sampler[list[Draw]]):
+    """The parts of steps that one process computes, from a step on: epochs in a new order each."""
+
+    def __init__(self, count: int, settings: LoopSettings, processes: Processes, *, first_step: int = 0) -> None:
+        self.count, self.settings, self.processes = count, settings, processes
+        self.first_step = first_step
+        self.size = settings.part_size(processes.world)
+        self._epoch, self._order = -1, np.zeros(0, np.int64)
+
+    def __len__(self) -> int:
+        return (self.settings.steps - self.first_step) * self.settings.accumulate
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        for step in range(self.first_step, self.settings.steps):
+            for part in range(self.settings.accumulate):
+                place = part * self.processes.world + self.processes.rank
+                first = step * self.settings.batch_size + place * self.size
+                yield [self.draw(number) for number in range(first, first + self.size)]
+
+    def draw(self, number: int) -> Draw:
+        """The image of a place in the run."""
+        epoch, place = divmod(number, self.count)
+        if epoch != self._epoch:
+            rng = np.random.Generator(np.random.PCG64([self.settings.seed, epoch]))
+            self._epoch, self._order = epoch, rng.permutation(self.count)
+        return Draw(int(self._order[place]), number)
+
+
+def training_batches(
+    samples: Samples, settings: LoopSettings, processes: Processes, *, first_step: int
+) -> Iterator[dict[str, Any]]:
+    """The parts of the steps from `first_step` on, in order, read ahead by the workers.
+
+    Raises:
+        MmovsegError: an image that cannot be used, as its reader says it.
+    """
+    draws = Draws(len(samples), settings, processes, first_step=first_step)
+    on_gpu = processes.device.type == "cuda"
+    return _read(_Told(samples), draws, settings.workers, pin_memory=on_gpu)
+
+
+def validation_batches(samples: Samples, settings: LoopSettings, processes: Processes) -> Iterator[dict[str, Any]]:
+    """This process's share of the validation images, one at a time: their labels may differ in size."""
+    own = [[Draw(index, index)] for index in range(processes.rank, len(samples), processes.world)]
+    return _read(_Told(samples), own, settings.workers)
+
+
+def _read(told: _Told, draws: Any, workers: int, **more: bool) -> Iterator[dict[str, Any]]:
+    loader: DataLoader[Any] = DataLoader(told, batch_sampler=draws, num_workers=workers, collate_fn=_collated, **more)
+    for batch in loader:
+        if isinstance(batch, MmovsegError):
+            raise batch
+        yield batch
+
+
+class _Told(Dataset[Any]):
+    """Samples whose errors are handed over like samples: raised in a worker they would arrive with its traceback."""
+
+    def __init__(self, samples: Samples) -> None:
+        self.samples = samples
+
+    def __getitem__(self, draw: Draw) -> Any:
+        try:
+            return self.samples[draw]
+        except MmovsegError as error:
+            return error
+
+
+def _collated(drawn: list[Any]) -> Any:
+    return next((sample for sample in drawn if isinstance(sample, MmovsegError)), None) or default_collate(drawn)
