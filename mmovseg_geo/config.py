@@ -202,6 +202,10 @@ class EvalConfig:
             return Vocabulary.from_file(self.classes_file)
         return None if self.classes is None else Vocabulary.of(self.classes)
 
+    def boundary_px(self, gsd_m: float) -> float:
+        """How far an outline may lie off, in pixels of `gsd_m` meters."""
+        return self.boundary.value if self.boundary.unit == "px" else self.boundary.value / gsd_m
+
     def tiling(self, tuned: Tiling) -> Tiling:
         """The tiling the model was tuned for, with what the user set in its place."""
         return SegmentConfig(tile_size=self.tile_size, overlap=self.overlap, blend=self.blend).tiling(tuned)

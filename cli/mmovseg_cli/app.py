@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from mmovseg_cli import batch, info, models, polygonize, segment, train
+from mmovseg_cli import eval as evaluate
 from mmovseg_geo import __version__
 
 app = typer.Typer(
@@ -33,7 +34,7 @@ def mmovseg(
     """Label every pixel of a satellite or aerial scene with words you choose, from optical and SAR images together."""
 
 
-for room in (segment, batch, polygonize, info, train, models):
+for room in (segment, batch, polygonize, info, train, evaluate, models):
     room.add_to(app)
 
 

@@ -86,7 +86,7 @@ class Talk:
         sys.stdout.flush()
 
     @contextmanager
-    def progress(self, title: str = "Labeling") -> Iterator[Progress | None]:
+    def progress(self, title: str = "Labeling", unit: str = "tiles") -> Iterator[Progress | None]:
         """A function told (tiles done, tiles in all) that draws a bar; None where nobody would see it."""
         if self.quiet or not sys.stderr.isatty():
             yield None
@@ -98,7 +98,7 @@ class Talk:
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("tiles  {task.fields[rate]}"),
+            TextColumn(f"{unit}  {{task.fields[rate]}}"),
             TimeRemainingColumn(),
             TextColumn("left"),
         )

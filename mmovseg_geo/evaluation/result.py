@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from mmovseg_geo.config import TWO_PIXELS
 from mmovseg_geo.evaluation.bootstrap import Intervals, intervals
 from mmovseg_geo.evaluation.confusion import NO_GROUPS, Groups, Scores
 from mmovseg_geo.evaluation.tally import Tally, total
+from mmovseg_geo.grid import Size
 from mmovseg_geo.published import Published
 from mmovseg_geo.vocabulary import Vocabulary
 
@@ -29,6 +31,7 @@ class Evaluation:
         title: what was scored, in a few words.
         cover: share of the images that simulated clouds reach, 0..1; None where none were asked for.
         published: numbers of papers on the same set.
+        tolerance: of the boundaries, in pixels or meters.
         draws, seed: of the bootstrap.
         notes: what should be known, in sentences.
     """
@@ -37,7 +40,7 @@ class Evaluation:
     classes: Vocabulary
     scenes: Sequence[SceneTally]
     groups: Groups = NO_GROUPS
-    tolerance_px: float = 2.0
+    tolerance: Size = TWO_PIXELS
     draws: int = 1000
     seed: int = 0
     cover: float | None = None
@@ -47,7 +50,7 @@ class Evaluation:
     @cached_property
     def total(self) -> Tally:
         """Everything counted in all scenes."""
-        return total((scene.tally for scene in self.scenes), self.classes.names, self.tolerance_px)
+        return total((scene.tally for scene in self.scenes), self.classes.names)
 
     @cached_property
     def scores(self) -> Scores:

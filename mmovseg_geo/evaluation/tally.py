@@ -93,9 +93,9 @@ class Tally:
         )
 
 
-def total(tallies: Iterable[Tally], names: Sequence[str], tolerance_px: float = 2.0) -> Tally:
-    """The sum of tallies of the same classes and tolerance."""
-    summed = Tally(tuple(names), tolerance_px)
+def total(tallies: Iterable[Tally], names: Sequence[str]) -> Tally:
+    """The sum of tallies of the same classes."""
+    summed = Tally(tuple(names))
     for tally in tallies:
         summed.confusion.counts += tally.confusion.counts
         summed.boundaries.counts += tally.boundaries.counts
