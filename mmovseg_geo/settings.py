@@ -126,22 +126,22 @@ def size(value: Any) -> Size:
     return value if isinstance(value, Size) else Size.parse(value)
 
 
-def pairs(value: Any, *, name: str) -> dict[str, str]:
+def pairs(value: Any, *, name: str, example: str) -> dict[str, str]:
     """`["KEY=VALUE"]` or a mapping, keys in capitals as GDAL lists them."""
     if isinstance(value, Mapping):
         return {str(key).upper(): _option_text(item) for key, item in value.items()}
     found = {}
-    for part in [value] if isinstance(value, str) else value:
+    for part in value if isinstance(value, (list, tuple)) else [value]:
         key, sign, text = str(part).partition("=")
         if not sign or not key.strip():
-            raise ConfigError(f"{name} {part!r} is not KEY=VALUE, such as COMPRESS=ZSTD.")
+            raise ConfigError(f"{name} {part!r} is not KEY=VALUE, such as {example}.")
         found[key.strip().upper()] = text.strip()
     return found
 
 
-def named(value: Any, *, name: str) -> dict[str, str]:
+def named(value: Any, *, name: str, example: str) -> dict[str, str]:
     """`["key=value"]` or a mapping, keys as Python spells names."""
-    return {key.lower().replace("-", "_"): text for key, text in pairs(value, name=name).items()}
+    return {key.lower().replace("-", "_"): text for key, text in pairs(value, name=name, example=example).items()}
 
 
 def _option_text(value: Any) -> str:
@@ -159,15 +159,21 @@ def device(value: Any) -> str:
 
 def text(value: Any, *, name: str) -> str:
     if not isinstance(value, (str, int, float, Path)) or not str(value).strip():
-        raise ConfigError(f"{name} {value!r} is not text.")
+        raise ConfigError(f"{name} {value!r} is not text. Give one word or name.")
     return str(value).strip()
+
+
+def path(value: Any, *, name: str) -> Path:
+    if not isinstance(value, (str, Path)):
+        raise ConfigError(f"{name} {value!r} is not a path.")
+    return Path(value)
 
 
 READERS: dict[str, Callable[[Any], Any]] = {
     "model": partial(text, name="model"),
-    "model_options": partial(named, name="model-option"),
+    "model_options": partial(named, name="model-option", example="factor=0.5"),
     "classes": words,
-    "classes_file": Path,
+    "classes_file": partial(path, name="classes-file"),
     "background": partial(switch, name="background"),
     "min_score": partial(share, name="min-score"),
     "bands": bands,
@@ -193,8 +199,8 @@ READERS: dict[str, Callable[[Any], Any]] = {
     "fill_holes": size,
     "simplify": size,
     "overwrite": partial(switch, name="overwrite"),
-    "co": partial(pairs, name="co"),
-    "lco": partial(pairs, name="lco"),
+    "co": partial(pairs, name="co", example="COMPRESS=ZSTD"),
+    "lco": partial(pairs, name="lco", example="SPATIAL_INDEX=NO"),
 }
 """Setting to the function that reads it."""
 
@@ -236,14 +242,14 @@ EVAL_READERS: dict[str, Callable[[Any], Any]] = {
             "blend", "batch_size", "device", "precision", "overwrite",
         )
     },
-    "dataset": Path,
-    "data": Path,
+    "dataset": partial(path, name="dataset"),
+    "data": partial(path, name="data"),
     "split": partial(text, name="split"),
     "as_published": partial(switch, name="as-published"),
     "sensors": partial(choice, name="sensors", among=("optical", "sar", "both")),
     "gsd_m": partial(positive, name="gsd-m"),
-    "predictions": Path,
-    "labels": Path,
+    "predictions": partial(path, name="predictions"),
+    "labels": partial(path, name="labels"),
     "class_field": partial(text, name="class-field"),
     "outside": partial(text, name="outside"),
     "ignore": ignored,

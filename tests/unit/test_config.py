@@ -115,6 +115,11 @@ def test_an_empty_file_is_all_defaults(yaml):
         ("classes: 5", "not a list"),
         ("classes: [[water, {a: 1}]]", "is not a class"),
         ("blend: sharp", "Known: linear"),
+        ("model: [a]", "model ['a'] is not text"),
+        ("model_options: [factor]", "model-option 'factor' is not KEY=VALUE, such as factor=0.5"),
+        ("model_options: 3", "model-option 3 is not KEY=VALUE"),
+        ("co: 3", "such as COMPRESS=ZSTD"),
+        ("classes_file: 3", "classes-file 3 is not a path"),
     ],
 )
 def test_a_wrong_file_is_explained(yaml, text, says):
