@@ -11,7 +11,7 @@ import pytest
 import rasterio
 from mmovseg_cli.app import app
 
-COMMANDS = ["segment", "batch", "polygonize", "info", "train"]
+COMMANDS = ["segment", "batch", "polygonize", "info", "train", "eval"]
 GROUPS = ["models"]
 WORDS = ("--classes", "dark,bright")
 HEAVY = ("torch", "rasterio", "numpy", "geopandas", "odc", "pyproj", "yaml")
@@ -47,7 +47,7 @@ def test_help_is_instant():
 
 
 def test_all_commands_are_there():
-    assert sorted(command.callback.__name__ for command in app.registered_commands) == sorted(COMMANDS)
+    assert sorted(command.name or command.callback.__name__ for command in app.registered_commands) == sorted(COMMANDS)
     assert [group.typer_instance.info.name for group in app.registered_groups] == GROUPS
 
 
