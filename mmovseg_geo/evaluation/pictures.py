@@ -29,7 +29,9 @@ def write_confusion(path: Path, found: Evaluation) -> None:
     total = counts.sum(axis=1, keepdims=True)
     share = np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)
     cell = int(np.clip((LARGEST_SIDE - NAME_ROOM) // len(columns), SMALLEST_CELL, CELL))
-    font, head = _font(max(11, min(16, cell // 4))), NAME_ROOM
+    font = _font(max(11, min(16, cell // 4)))
+    longest = max(font.getlength(name) for name in columns)
+    head = int(min(NAME_ROOM, longest + 16))
     left, top = MARGIN + NAME_ROOM, MARGIN + 66 + head
     sheet = Image.new("RGB", (left + cell * len(columns) + MARGIN, top + cell * len(share) + MARGIN), PAPER)
     draw = ImageDraw.Draw(sheet)
@@ -100,7 +102,7 @@ def _square(draw: ImageDraw.ImageDraw, corner: Corner, cell: int, share: float, 
     draw.rectangle((x, y, x + cell - 2, y + cell - 2), fill=color if known else LINE)
     if known and cell >= 30 and share >= 0.0005:
         draw.text(
-            (x + cell / 2 - 1, y + cell / 2 - 1), f"{100 * share:.1f}", PAPER if share > 0.5 else INK, font, anchor="mm"
+            (x + cell / 2 - 1, y + cell / 2 - 1), f"{100 * share:.1f}", PAPER if share > 0.45 else INK, font, anchor="mm"
         )
 
 

@@ -34,6 +34,8 @@ SINGLE = {
 }
 """Single scores in the order of the table."""
 ABSENT = "-"
+FEW = 10
+"""Fewer scenes than this hardly show how scenes differ."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,8 @@ def footnotes(found: Evaluation) -> list[str]:
         f"tolerance of {found.tolerance.value:g} {'pixels' if found.tolerance.unit else 'm'}."
     ]
     if found.intervals:
-        notes.append(f"low and high: 95 % interval, bootstrap of {found.intervals.draws} draws over scenes.")
+        few = f" {len(found.scenes)} scenes are few: the intervals are rough." if len(found.scenes) < FEW else ""
+        notes.append(f"low and high: 95 % interval, bootstrap of {found.intervals.draws} draws over scenes.{few}")
     if found.unlabelled:
         notes.append(f"Not in the labels: {', '.join(found.unlabelled)}.")
     for entry in found.published:
