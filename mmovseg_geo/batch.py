@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 from typing import Any, Literal
 
 from mmovseg_geo.config import SegmentConfig
-from mmovseg_geo.errors import ConfigError, MmovsegError, OutputError
+from mmovseg_geo.errors import OUT_OF_MEMORY, ConfigError, MmovsegError, OutputError, is_out_of_memory
 from mmovseg_geo.manifest import ScenePair, pair_files, read_manifest
 from mmovseg_geo.maps import described, load_for, map_opened, opened, planned_outputs, refuse_existing, request
 from mmovseg_geo.models.segmenter import Segmenter
@@ -126,8 +126,8 @@ def _attempt(
 def _reason(error: Exception, pair: ScenePair) -> str:
     if isinstance(error, (MmovsegError, OSError)):
         return str(error)
-    if isinstance(error, MemoryError):
-        return "Out of memory. Use smaller tiles or batches (--tile-size, --batch-size), or --no-polygons."
+    if is_out_of_memory(error):
+        return OUT_OF_MEMORY
     logger.debug("A bug stopped %s", pair.first, exc_info=error)
     return f"This is a bug in mmovseg: {type(error).__name__}: {error}"
 

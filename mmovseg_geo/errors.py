@@ -50,6 +50,15 @@ class TrainingFailed(MmovsegError):
     """A training run that cannot go on, such as one whose loss is no number."""
 
 
+OUT_OF_MEMORY = "Out of memory. Use smaller tiles or batches (--tile-size, --batch-size), or --no-polygons."
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out: Python's, or that of torch, whose error on a CPU is told by its text alone."""
+    name = type(error).__name__
+    return isinstance(error, MemoryError) or name == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error)
+
+
 def did_you_mean(name: str, known: Iterable[str], *, otherwise: str | None = None) -> str:
     """Advice on a name that is not known: the one it looks like, whatever the capitals, or else `otherwise`.
 

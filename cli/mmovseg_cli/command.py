@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from mmovseg_cli.talk import Talk
-from mmovseg_geo.errors import MmovsegError
+from mmovseg_geo.errors import OUT_OF_MEMORY, MmovsegError, is_out_of_memory
 
 FAILED = 1
 SOME_FAILED = 3
@@ -71,7 +71,7 @@ def guarded(talk: Talk) -> Iterator[None]:
     """Errors that users can meet become one message and an exit code."""
     try:
         yield
-    except (MmovsegError, KeyboardInterrupt, MemoryError, OSError) as error:
+    except (MmovsegError, KeyboardInterrupt, OSError) as error:
         if isinstance(error, BrokenPipeError):
             raise
         if talk.debug:
@@ -84,15 +84,14 @@ def guarded(talk: Talk) -> Iterator[None]:
         if talk.debug:
             traceback.print_exc()
         advice = "" if talk.debug else " Run again with --debug and report what it prints."
-        talk.error(f"This is a bug in mmovseg: {type(error).__name__}: {error}.{advice}")
+        bug = f"This is a bug in mmovseg: {type(error).__name__}: {error}.{advice}"
+        talk.error(OUT_OF_MEMORY if is_out_of_memory(error) else bug)
         raise typer.Exit(FAILED) from None
 
 
 def _message(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "Interrupted. Nothing unfinished was left behind."
-    if isinstance(error, MemoryError):
-        return "Out of memory. Use smaller tiles or batches (--tile-size, --batch-size), or leave out --polygons."
     if isinstance(error, OSError):
         place = f" {error.filename}:" if error.filename else ""
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)

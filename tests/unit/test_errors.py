@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mmovseg_geo.errors import a_few, did_you_mean
+from mmovseg_geo.errors import a_few, did_you_mean, is_out_of_memory
 
 KNOWN = ["threshold", "ViT-B-16", "segearth-ov"]
 
@@ -30,3 +30,13 @@ def test_a_sentence_may_stand_for_a_list_that_is_long() -> None:
 def test_a_long_list_is_cut_and_counted() -> None:
     assert a_few(range(6)) == "0, 1, 2, 3, 4, 5"
     assert a_few(range(9)) == "0, 1, 2, 3, 4, 5 and 3 more"
+
+
+def test_memory_that_torch_cannot_have_is_no_bug() -> None:
+    torch = pytest.importorskip("torch")
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 60, dtype=torch.uint8)
+    assert is_out_of_memory(caught.value)
+    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."))
+    assert is_out_of_memory(MemoryError())
+    assert not is_out_of_memory(RuntimeError("shapes differ"))
