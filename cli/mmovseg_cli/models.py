@@ -77,9 +77,10 @@ def pull(
     mmovseg models pull mmovseg-vitb16-pie
     """
     from mmovseg_geo.models import registry
+
+    registry.entry(name)  # an unknown name is told at once, before the imports that take seconds
     from mmovseg_geo.models.pull import pull as bring
 
-    registry.entry(name)
     quiet = talk.quiet or talk.as_json
     got = bring(name, given=given, trust_pickle=trust_pickle, overwrite=overwrite, quiet=quiet)
     talk.result([str(path) for path in got.values()], {"command": "models pull", "name": name, "files": got})

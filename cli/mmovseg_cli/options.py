@@ -67,7 +67,7 @@ SETTINGS: dict[str, Any] = {
             WORDS,
             "--min-score",
             metavar="0..1",
-            default="0.5",
+            default="0.5, or 0 where the model scores the background like a class",
             text="With a background: what a class must reach to claim a pixel.",
         ),
     ],
