@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
@@ -119,7 +120,7 @@ def _checked(pair: Pair, classes: Vocabulary, config: EvalConfig) -> Compared:
     facts = probe(str(pair.map))
     band = stored_band(str(pair.map))
     means = meaning(str(pair.map), classes, tagged_classes(facts))
-    labels, notes, close = _truth(pair, facts, classes, config)
+    labels, notes, close = laid_labels(pair.labels, facts, classes, config)
     confidence = None if pair.confidence is None else stored_band(str(pair.confidence), facts, pixel_grid=True)
 
     def closed() -> None:
@@ -140,17 +141,24 @@ def _checked(pair: Pair, classes: Vocabulary, config: EvalConfig) -> Compared:
     )
 
 
-def _truth(
-    pair: Pair, facts: Facts, classes: Vocabulary, config: EvalConfig
+def laid_labels(
+    labels: Path, facts: Facts, classes: Vocabulary, config: EvalConfig
 ) -> tuple[Read, tuple[str, ...], Callable[[], None]]:
-    """What reads the labels on the map's grid, notes on how they lie, and what closes them."""
-    path = str(pair.labels)
-    if pair.labels.suffix.lower() in VECTORS:
+    """What reads labels (raster or vector) on the grid of another raster, notes on how they lie, and what closes them.
+
+    Args:
+        facts: of the other raster. config: tells `class_field`, `outside`, `ignore` and `pixel_grid`.
+
+    Raises:
+        SceneError: a file that cannot be read or laid on the grid. ConfigError: an option that does not fit it.
+    """
+    path = str(labels)
+    if labels.suffix.lower() in VECTORS:
         from mmovseg_geo.polygons.burn import burned_labels
 
         means = meaning(path, classes, None, config.ignore)
         burned = burned_labels(
-            pair.labels, facts.grid, means.index_of, field=config.class_field, outside=_outside(config.outside, classes)
+            labels, facts.grid, means.index_of, field=config.class_field, outside=_outside(config.outside, classes)
         )
         return burned.read, (), lambda: None
     for option, value in (("--class-field", config.class_field), ("--outside", config.outside)):

@@ -89,6 +89,21 @@ def burned_labels(
     return BurnedLabels(path, grid, reached.geometry.to_numpy(), indices, outside)
 
 
+def class_values(path: Path, field: str | None = None) -> list[str]:
+    """What the class field of a vector file holds, each value once, sorted; see `burned_labels` for the arguments.
+
+    Raises:
+        SceneError: a file that cannot be read. ConfigError: no such field, or nothing in it.
+    """
+    frame = _frame(path)
+    field = _class_field(frame, path, field)
+    values = [str(value).strip() for value in frame[field].tolist() if value == value and value is not None]
+    found = sorted({value for value in values if value})
+    if not found:
+        raise ConfigError(f"{path}: no shape has a value in the field {field!r}. Name another one with --class-field.")
+    return found
+
+
 def _indices(values: list[Any], index_of: IndexOf, path: Path, field: str) -> NDArray[np.uint8]:
     table = {value: index_of(value) for value in dict.fromkeys(values) if value == value}
     unknown = [value for value, index in table.items() if index is None]
@@ -117,7 +132,11 @@ def _read(path: Path, grid: GeoBox) -> geopandas.GeoDataFrame:
     assert grid.crs is not None, "only a grid with a place on Earth is burned"
     box = grid.boundingbox
     margin = MARGIN_SHARE * max(box.span_x, box.span_y)
-    area = geopandas.GeoSeries([shapely.box(*box.bbox).buffer(margin)], crs=grid.crs.to_wkt())
+    return _frame(path, geopandas.GeoSeries([shapely.box(*box.bbox).buffer(margin)], crs=grid.crs.to_wkt()))
+
+
+def _frame(path: Path, area: geopandas.GeoSeries | None = None) -> geopandas.GeoDataFrame:
+    """The shapes of a file; of most formats only those near an area are read."""
     try:
         if path.suffix.lower() == ".parquet":
             return geopandas.read_parquet(path)

@@ -58,13 +58,13 @@ def train(
 
 def _run(recipe: StageRecipe, folder: Path, processes: Processes, *, resume: bool) -> Path:
     recipe.optimization.part_size(processes.world)
-    _check_folder(folder, resume=resume)
+    check_folder(folder, resume=resume)
     torch.manual_seed(recipe.optimization.seed)
     begun = _prepared(recipe)
     start, found = checksum(_on_cpu(begun)), fingerprint(begun.files)
     note = {
         "recipe": recipe.values(),
-        "versions": _versions(),
+        "versions": versions(),
         "data_fingerprint": found,
         "images": len(begun.samples),
         "seed": recipe.optimization.seed,
@@ -108,7 +108,7 @@ def _on_cpu(begun: Begin) -> dict[str, torch.Tensor]:
     return {name: value.detach().cpu() for name, value in begun.stage.frozen().items()}
 
 
-def _check_folder(folder: Path, *, resume: bool) -> None:
+def check_folder(folder: Path, *, resume: bool) -> None:
     """Refuse a folder before any work is done for it."""
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} is a file; -o is the folder of the run.")
@@ -154,7 +154,8 @@ def _differences(kept: dict[str, Any], now: dict[str, Any]) -> list[str]:
     return found
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Of mmovseg, Python and the libraries that decide what weights come out."""
     libraries = {"torch": torch, "numpy": np, "timm": timm, "open_clip": open_clip}
     return {
         "mmovseg-geo": mmovseg_geo.__version__,
