@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmovseg_geo.errors import VocabularyError, did_you_mean
+from mmovseg_geo.text_file import read_text, strict_yaml
 
 KEYS = ("id", "name", "synonyms", "color")
 
@@ -19,26 +20,17 @@ def read_entries(path: Path) -> list[dict[str, Any]]:
     Raises:
         VocabularyError: the file cannot be read or does not list classes.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise VocabularyError(f"Cannot read the classes file {path}: {reason}.") from error
-    entries = _parsed(text, path)
+    entries = _parsed(path)
     if not entries:
         raise VocabularyError(f"{path} lists no classes.")
     return [_checked(entry, path) for entry in entries]
 
 
-def _parsed(text: str, path: Path) -> list[dict[str, Any]]:
-    suffix = path.suffix.lower()
+def _parsed(path: Path) -> list[dict[str, Any]]:
+    suffix, what = path.suffix.lower(), "the classes file"
     if suffix in (".yaml", ".yml"):
-        import yaml
-
-        try:
-            return _records(yaml.safe_load(text), path)
-        except yaml.YAMLError as error:
-            raise VocabularyError(f"{path} is not valid YAML: {error}.") from error
+        return _records(strict_yaml(path, what, error=VocabularyError), path)
+    text = read_text(path, what, error=VocabularyError)
     if suffix == ".json":
         try:
             return _records(json.loads(text), path)

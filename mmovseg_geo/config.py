@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 from mmovseg_geo.errors import ConfigError, did_you_mean
 from mmovseg_geo.grid import Size
 from mmovseg_geo.settings import EVAL_READERS, READERS
+from mmovseg_geo.text_file import strict_yaml
 from mmovseg_geo.tiles import Blend, Tiling
 from mmovseg_geo.vocabulary import Vocabulary
 
@@ -237,15 +238,7 @@ def read_yaml(path: Path, known: list[str]) -> dict[str, Any]:
     Raises:
         ConfigError: a file that cannot be read, is not a mapping or has a key that is not `known`.
     """
-    import yaml
-
-    try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ConfigError(f"Cannot read the settings {path}: {reason}.") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from error
+    loaded = strict_yaml(path, "the settings")
     if loaded is None:
         return {}
     if not isinstance(loaded, dict):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from mmovseg_geo.errors import ConfigError, a_few
+from mmovseg_geo.text_file import read_text
 
 SUFFIXES = frozenset({".tif", ".tiff", ".vrt", ".jp2", ".png", ".jpg", ".jpeg", ".img"})
 """Files of a folder that are taken for images."""
@@ -41,11 +42,7 @@ def read_manifest(path: Path) -> list[ScenePair]:
     Raises:
         ConfigError: the table cannot be read, lacks a column, names a file that is not there, or a scene twice.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ConfigError(f"Cannot read the manifest {path}: {reason}.") from error
+    text = read_text(path, "the manifest")
     header = text.partition("\n")[0]
     rows = csv.DictReader(io.StringIO(text), delimiter=";" if ";" in header and "," not in header else ",")
     columns = [name.strip().lower() for name in rows.fieldnames or ()]

@@ -16,6 +16,7 @@ from mmovseg_geo.errors import ConfigError, SceneError, a_few
 from mmovseg_geo.grid import Window
 from mmovseg_geo.rasters.scene import Scene, open_scene
 from mmovseg_geo.rasters.stored import stored_pixels
+from mmovseg_geo.text_file import read_text
 from mmovseg_geo.tiles import Sensor
 from mmovseg_geo.vocabulary import Vocabulary
 
@@ -155,14 +156,9 @@ def _format(suffix: str) -> str:
 
 def _listed(path: Path, config: DatasetConfig) -> list[str]:
     """The names of a list, without folders and suffixes."""
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ConfigError(
-            f"Cannot read {path}, the list of the images of {config.name}: {reason}.\n"
-            "  Put it there, one name a line; or take every image of the folders with listed=False."
-        ) from error
+    advice = "\n  Put it there, one name a line; or take every image of the folders with listed=False."
+    text = read_text(path, f"the list of the images of {config.name},", advice=advice)
+    lines = [line.strip() for line in text.splitlines()]
     names = [_bare(line) for line in lines if line and not line.startswith("#")]
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice or not names:

@@ -13,6 +13,7 @@ from mmovseg_geo.datasets.codes import IGNORE, Color, LabelCode
 from mmovseg_geo.datasets.description import DatasetConfig, Split, as_vocabulary
 from mmovseg_geo.datasets.methods import COMMON, MethodSettings, MMOVSegSettings, Words
 from mmovseg_geo.errors import ConfigError, VocabularyError, did_you_mean
+from mmovseg_geo.text_file import strict_yaml
 
 KEYS = ("title", "about", "unknown", "classes", "seen", "unseen", "labels", "splits", "evaluate", "methods")
 LABEL_KEYS = ("colors", "reduce_zero", "at_least")
@@ -30,7 +31,7 @@ def read_dataset(path: str | Path) -> DatasetConfig:
     0.1
     """
     path = Path(path)
-    loaded = _mapping(strict_yaml(path), "the file", path)
+    loaded = _mapping(strict_yaml(path, "the description of a set"), "the file", path)
     _known(loaded, KEYS, "", path)
     missing = [key for key in ("title", "classes", "splits", "evaluate") if key not in loaded]
     if missing:
@@ -61,33 +62,6 @@ def read_dataset(path: str | Path) -> DatasetConfig:
     )
     dataset.split()
     return dataset
-
-
-def strict_yaml(path: Path) -> Any:
-    """What a YAML file holds.
-
-    Raises:
-        ConfigError: it cannot be read, is not valid YAML, or gives a key twice (which YAML itself forbids).
-    """
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-            given: dict[Any, Any] = super().construct_mapping(node, deep=True)
-            keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-            twice = [key for key in given if keys.count(key) > 1]
-            if twice:
-                raise ConfigError(f"{path}, line {node.start_mark.line + 1} on: {twice[0]!r} is given twice.")
-            return given
-
-    try:
-        with path.open(encoding="utf-8") as file:
-            return yaml.load(file, Loader)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ConfigError(f"Cannot read the description of a set {path}: {reason}.") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from error
 
 
 def _classes(given: Any, path: Path) -> tuple[Words, ...]:

@@ -110,6 +110,7 @@ def test_an_empty_file_is_all_defaults(yaml):
         ("model: a\nsegmenter: b", "twice"),
         ("- water", "top level is a list"),
         ("a: [1", "not valid YAML"),
+        ("classes: [water]\ntiling: {size: 9, size: 8}", "line 2 on: 'size' is given twice"),
         ("batch_size: many", r"settings.yaml: batch-size 'many' is not a number"),
         ("polygons: maybe", "neither true nor false"),
         ("classes: 5", "not a list"),

@@ -130,7 +130,7 @@ def test_a_list_decides_which_images_there_are_and_in_which_order(root):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (None, "Cannot read .*names.txt, the list of the images of set: No such file.*\n.*listed=False"),
+        (None, "Cannot read the list of the images of set, .*names.txt: No such file.*\n.*listed=False"),
         ("a\nb\na.png\n", "lists a twice"),
         ("\n# nothing\n", "lists no image"),
         ("a\nz\n", "no file of `optical` for 1 of 2 images: z"),

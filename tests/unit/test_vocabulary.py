@@ -187,10 +187,11 @@ def test_a_file_gets_a_background_on_request(file):
     [
         ("c.yaml", "", "list of classes|lists no classes"),
         ("c.yaml", "a: [1", "not valid YAML"),
+        ("c.yaml", "1: water\n1: forest", "c.yaml, line 1 on: 1 is given twice"),
         ("c.json", "[", "not valid JSON"),
         ("c.json", '{"classes": 5}', "list of classes"),
         ("c.json", "[[]]", "is not a class"),
-        ("c.yaml", "- {name: water, colour: red}", "colour"),
+        ("c.yaml", "- {name: water, colour: red}", r"unknown key 'colour' of a class. Did you mean color\?"),
         ("c.yaml", "- {name: water, color: reddish}", "reddish"),
         ("c.yaml", "- {id: 1}", "empty"),
         ("c.csv", "title\nwater\n", "no column `name`"),
