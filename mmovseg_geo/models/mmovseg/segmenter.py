@@ -212,6 +212,8 @@ def from_file(
 def _vocabulary(asked: Vocabulary | None, weights: Weights) -> Vocabulary:
     if asked is not None:
         return asked
+    if "vocabulary" in weights.details:  # with ids and colors
+        return Vocabulary.from_json(weights.details["vocabulary"])
     if not weights.classes:
         raise WeightsError(f"{weights.path}: these weights bring no class list. Say what to look for with --classes.")
     return Vocabulary.of([list(words) for words in weights.classes])
