@@ -212,15 +212,16 @@ class Loop:
     @torch.no_grad()
     def _check(self) -> dict[str, float]:
         """Scores on the validation images; the best weights so far are kept."""
-        assert self.validation is not None, "called only where there are validation images"
         self.stage.eval()
         sums: Tensor | None = None
         with self._averaged(), mixed(self.processes.device, self.dtype):
-            for batch in validation_batches(self.validation, self.settings, self.processes):
+            for batch in self._validation_batches(self.processes):
                 found = self.stage.sums(on_device(batch, self.processes.device))
                 sums = found if sums is None else sums + found
             if sums is None:  # more processes than images
-                sums = torch.zeros_like(self.stage.sums(on_device(next(self._one()), self.processes.device)))
+                sums = torch.zeros_like(
+                    self.stage.sums(on_device(next(self._validation_batches(Processes())), self.processes.device))
+                )
             scores = self.stage.scores(self.processes.summed(sums).cpu())
             score = scores[self.stage.judged]
             sign = 1 if self.stage.higher_is_better else -1
@@ -235,9 +236,9 @@ class Loop:
         self.processes.wait()
         return scores
 
-    def _one(self) -> Iterator[Batch]:
+    def _validation_batches(self, processes: Processes) -> Iterator[Batch]:
         assert self.validation is not None, "called only where there are validation images"
-        return validation_batches(self.validation, self.settings, Processes())
+        return validation_batches(self.validation, self.settings, processes, at_once=self.stage.judged_at_once)
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:

@@ -70,9 +70,13 @@ def training_batches(
     return _read(_Told(samples), draws, settings.workers, pin_memory=on_gpu)
 
 
-def validation_batches(samples: Samples, settings: LoopSettings, processes: Processes) -> Iterator[dict[str, Any]]:
-    """This process's share of the validation images, one at a time: their labels may differ in size."""
-    own = [[Draw(index, index)] for index in range(processes.rank, len(samples), processes.world)]
+def validation_batches(
+    samples: Samples, settings: LoopSettings, processes: Processes, *, at_once: int = 1
+) -> Iterator[dict[str, Any]]:
+    """This process's share of the validation images, some at once."""
+    every = [Draw(index, index) for index in range(len(samples))]
+    groups = [every[first : first + at_once] for first in range(0, len(every), at_once)]
+    own = groups[processes.rank :: processes.world]
     return _read(_Told(samples), own, settings.workers)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,8 +60,11 @@ class Begun:
     details: Mapping[str, str]
 
 
-def begin(network: str | Encoders, start: Start) -> Begun:
+def begin(network: str | Encoders, start: Start, *, needed: Sequence[str] = ("clip", "dino", "sar")) -> Begun:
     """The network of a recipe.
+
+    Args:
+        needed: encoders that a stage makes no sense without; a line says which of them start at random.
 
     Raises:
         ConfigError: an unknown network, or parts that do not go together.

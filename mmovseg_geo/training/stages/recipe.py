@@ -11,8 +11,8 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
-from mmovseg_geo.datasets.reading import strict_yaml
 from mmovseg_geo.errors import ConfigError, did_you_mean
+from mmovseg_geo.text_file import strict_yaml
 from mmovseg_geo.training.loop_batches import Samples
 from mmovseg_geo.training.loop_settings import LoopSettings
 from mmovseg_geo.training.stages.augment import Augmentation
@@ -26,7 +26,7 @@ STAGES = {
     "alignearth": "mmovseg_geo.training.stages.alignearth",
     "simfeatup": "mmovseg_geo.training.stages.simfeatup",
 }
-"""Stage to its module, which has `Settings`, `OPTIMIZATION` and `prepare`."""
+"""Stage to its module, which has `Settings`, `OPTIMIZATION`, `prepare`, and `AUGMENTATION` where it is its own."""
 
 KEYS = ("stage", "network", "start", "data", "augmentation", "settings", "optimization", "licence", "sources")
 
@@ -111,7 +111,9 @@ def read_stage_recipe(path: Path, *, folder: Path | None = None) -> StageRecipe:
             network=network if isinstance(network, str) else _made(Encoders(), network, "network", path),
             start=_made(Start(), start, "start", path),
             data=_data(_files(listed["data"], ("dataset", "folder"), here), path),
-            augmentation=_made(Augmentation(), listed.get("augmentation"), "augmentation", path),
+            augmentation=_made(
+                getattr(module, "AUGMENTATION", Augmentation()), listed.get("augmentation"), "augmentation", path
+            ),
             settings=_made(module.Settings(), listed.get("settings"), "settings", path),
             optimization=_made(module.OPTIMIZATION, listed.get("optimization"), "optimization", path),
             licence=str(listed.get("licence", "unknown")),

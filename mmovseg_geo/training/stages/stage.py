@@ -54,6 +54,11 @@ class Stage(nn.Module, ABC):
         """What a report may show of one validation image; nothing where there is nothing to see."""
         return []
 
+    @property
+    def judged_at_once(self) -> int:
+        """Validation images that are scored together; labels of other sizes cannot be."""
+        return 1
+
     @abstractmethod
     def export(self, folder: Path, about: Mapping[str, str]) -> Path:
         """Write the file that the stage is run for.
