@@ -98,7 +98,9 @@ def meaning(path: str, classes: Vocabulary, own: Vocabulary | None, ignored: Ite
             names[entry.id] = entry.name
         else:
             index[entry.id] = found
-    left_out = {value for value in ignored if isinstance(value, int)}
+    # Every map and most labels mark pixels that nobody knows so; of a class it is the id only where the list says so.
+    unknown = {IGNORE, *([own.ignore] if own is not None else [])} - set(index)
+    left_out = {*unknown, *(value for value in ignored if isinstance(value, int))}
     for word in (value for value in ignored if isinstance(value, str)):
         values = [entry.id for entry in (own or classes).classes if word.casefold() in map(str.casefold, entry.words)]
         if not values and word.casefold() not in by_word:

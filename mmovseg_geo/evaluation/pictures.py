@@ -102,7 +102,11 @@ def _square(draw: ImageDraw.ImageDraw, corner: Corner, cell: int, share: float, 
     draw.rectangle((x, y, x + cell - 2, y + cell - 2), fill=color if known else LINE)
     if known and cell >= 30 and share >= 0.0005:
         draw.text(
-            (x + cell / 2 - 1, y + cell / 2 - 1), f"{100 * share:.1f}", PAPER if share > 0.45 else INK, font, anchor="mm"
+            (x + cell / 2 - 1, y + cell / 2 - 1),
+            f"{100 * share:.1f}",
+            PAPER if share > 0.45 else INK,
+            font,
+            anchor="mm",
         )
 
 

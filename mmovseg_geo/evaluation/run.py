@@ -53,7 +53,7 @@ def run_evaluation(
         raise ConfigError("--xlsx writes a workbook: give the folder for it with -o.")
     with staged(out, overwrite=config.overwrite, xlsx=config.xlsx) as folder:
         errors = None if folder is None else ErrorMaps(folder / ERRORS, config.error_maps)
-        if config.predictions is not None:
+        if config.predictions is not None or config.labels is not None:
             found = [compare_maps(config, errors=errors, progress=progress)]
         else:
             found = _on_dataset(config, errors, progress)
