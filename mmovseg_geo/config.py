@@ -140,7 +140,8 @@ class EvalConfig:
         as_published: a model that papers scored on the set runs with the words and settings it had there.
         sensors: only these images are shown to the model.
         gsd_m: ground sampling distance in meters of images that have no CRS.
-        class_field: of vector labels. outside: class of pixels in no shape; by default they are not scored.
+        class_field: of vector labels. inside: class of all shapes, where no field tells it. outside: class of pixels
+            in no shape; by default they are not scored.
         ignore: values of the labels, or names of classes, that are not scored.
         clouds: shares of the optical images that simulated clouds reach, 0..1, one evaluation for each.
         boundary: how far an outline may lie off, in pixels of the map (`2px`) or meters.
@@ -169,6 +170,7 @@ class EvalConfig:
     classes: tuple[tuple[str, ...], ...] | None = None
     classes_file: Path | None = None
     class_field: str | None = None
+    inside: str | None = None
     outside: str | None = None
     ignore: tuple[int | str, ...] = ()
     pixel_grid: bool = False

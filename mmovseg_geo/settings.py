@@ -251,6 +251,7 @@ EVAL_READERS: dict[str, Callable[[Any], Any]] = {
     "predictions": partial(path, name="predictions"),
     "labels": partial(path, name="labels"),
     "class_field": partial(text, name="class-field"),
+    "inside": partial(text, name="inside"),
     "outside": partial(text, name="outside"),
     "ignore": ignored,
     "clouds": covers,

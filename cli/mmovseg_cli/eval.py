@@ -75,6 +75,10 @@ OPTIONS: dict[str, Any] = {
         str | None,
         _option(FILES, "--class-field", metavar="FIELD", text="Field of vector labels that holds the class."),
     ],
+    "inside": Annotated[
+        str | None,
+        _option(FILES, "--inside", metavar="CLASS", text="Class of all shapes of vector labels, without a field."),
+    ],
     "outside": Annotated[
         str | None,
         _option(

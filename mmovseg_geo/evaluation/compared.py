@@ -147,7 +147,7 @@ def laid_labels(
     """What reads labels (raster or vector) on the grid of another raster, notes on how they lie, and what closes them.
 
     Args:
-        facts: of the other raster. config: tells `class_field`, `outside`, `ignore` and `pixel_grid`.
+        facts: of the other raster. config: tells `class_field`, `inside`, `outside`, `ignore` and `pixel_grid`.
 
     Raises:
         SceneError: a file that cannot be read or laid on the grid. ConfigError: an option that does not fit it.
@@ -157,11 +157,21 @@ def laid_labels(
         from mmovseg_geo.polygons.burn import burned_labels
 
         means = meaning(path, classes, None, config.ignore)
+        outside = _index("--outside", config.outside, classes)
         burned = burned_labels(
-            labels, facts.grid, means.index_of, field=config.class_field, outside=_outside(config.outside, classes)
+            labels,
+            facts.grid,
+            means.index_of,
+            field=config.class_field,
+            inside=_index("--inside", config.inside, classes),
+            outside=IGNORE if outside is None else outside,
         )
         return burned.read, (), lambda: None
-    for option, value in (("--class-field", config.class_field), ("--outside", config.outside)):
+    for option, value in (
+        ("--class-field", config.class_field),
+        ("--inside", config.inside),
+        ("--outside", config.outside),
+    ):
         if value is not None:
             raise ConfigError(f"{option} is for labels drawn as shapes; {path} is a raster.")
     band = stored_band(path, facts, pixel_grid=config.pixel_grid)
@@ -181,10 +191,10 @@ def _told(band: StoredBand, window: Window) -> NDArray[Any]:
     return values
 
 
-def _outside(word: str | None, classes: Vocabulary) -> int:
+def _index(option: str, word: str | None, classes: Vocabulary) -> int | None:
     if word is None:
-        return IGNORE
+        return None
     for index, entry in enumerate(classes.classes):
         if word.casefold() in map(str.casefold, entry.words):
             return index
-    raise ConfigError(f"--outside {word}: no class has this name; classes are {', '.join(classes.names)}.")
+    raise ConfigError(f"{option} {word}: no class has this name; classes are {', '.join(classes.names)}.")

@@ -57,12 +57,19 @@ class BurnedLabels:
 
 
 def burned_labels(
-    path: Path, grid: GeoBox, index_of: IndexOf, *, field: str | None = None, outside: int = FILL
+    path: Path,
+    grid: GeoBox,
+    index_of: IndexOf,
+    *,
+    field: str | None = None,
+    inside: int | None = None,
+    outside: int = FILL,
 ) -> BurnedLabels:
     """The labels of a vector file on a grid.
 
     Args:
         field: holds the class; by default one of `CLASS_FIELDS`.
+        inside: class index of all shapes, whose fields are not looked at then.
         outside: class index of pixels in no shape; 255 is not scored.
 
     Raises:
@@ -76,7 +83,8 @@ def burned_labels(
     frame = _read(path, grid)
     if frame.crs is None:
         raise MissingCRS(f"{path} has no coordinate reference system. Assign one, such as EPSG:4326.")
-    field = _class_field(frame, path, field)
+    if inside is None:
+        field = _class_field(frame, path, field)
     frame = frame[~(frame.geometry.is_empty | frame.geometry.isna())].to_crs(grid.crs.to_wkt())
     reached = frame[frame.intersects(grid.extent.geom)] if len(frame) else frame
     if not len(reached):
@@ -85,7 +93,11 @@ def burned_labels(
             f"{', '.join(f'{value:.10g}' for value in grid.boundingbox)} in {crs_name(grid.crs)}.\n"
             "  Check that both show the same place and that their coordinate systems are the true ones."
         )
-    indices = _indices(reached[field].tolist(), index_of, path, field)
+    if inside is not None:
+        indices = np.full(len(reached), inside, np.uint8)
+    else:
+        assert field is not None, "a field was found above"
+        indices = _indices(reached[field].tolist(), index_of, path, field)
     return BurnedLabels(path, grid, reached.geometry.to_numpy(), indices, outside)
 
 
@@ -125,7 +137,10 @@ def _class_field(frame: geopandas.GeoDataFrame, path: Path, field: str | None) -
     if field is None and known is not None:
         return known
     what = f"has no field {field!r}" if field is not None else "does not tell which field holds the class"
-    raise ConfigError(f"{path} {what}; it has: {', '.join(fields) or 'none'}. Name one with --class-field.")
+    raise ConfigError(
+        f"{path} {what}; it has: {', '.join(fields) or 'none'}.\n"
+        "  Name one with --class-field; or give all shapes one class with --inside."
+    )
 
 
 def _read(path: Path, grid: GeoBox) -> geopandas.GeoDataFrame:
