@@ -6,22 +6,29 @@ patches, L text tokens, N image tokens, T texts.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias
 
 import torch
 from einops import rearrange
 from open_clip import CLIP, OPENAI_IMAGENET_TEMPLATES, get_model_config, list_models, tokenizer
+from open_clip.model import resize_pos_embed
 from open_clip.transformer import QuickGELU, TextTransformer, VisionTransformer, text_global_pool
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmovseg_geo.errors import ConfigError, did_you_mean
+from mmovseg_geo.models.state_dict import load
+from mmovseg_geo.models.transformers_layout import is_transformers, open_clip_layout
 
+Grid: TypeAlias = tuple[int, int]
+"""Rows and columns of patches."""
 _HEAD_WIDTH = 64  # of every visual tower that OpenAI released
 TEMPLATES = ("A photo of a {} in the scene",)
 IMAGENET_TEMPLATES: tuple[str, ...] = tuple(template("{}") for template in OPENAI_IMAGENET_TEMPLATES)
 """The 80 prompts published with CLIP."""
+NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size", "attn_mask")
+"""What OpenAI's and other checkpoints carry beside the weights."""
 
 
 class TextEncoder(Protocol):
@@ -58,21 +65,17 @@ class DenseCLIP(nn.Module):
     def forward(self, image_B3HW: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Dense features (B, C, H, W) and the outputs of the hook blocks (B, D, H, W)."""
         visual = self.visual
-        patches_BDHW = visual.conv1(image_B3HW)
-        grid = patches_BDHW.shape[-2], patches_BDHW.shape[-1]
-        patches_BND = rearrange(patches_BDHW, "b d h w -> b (h w) d")
-        cls_B1D = visual.class_embedding.expand(len(patches_BND), 1, -1)
-        x_BND = visual.ln_pre(torch.cat([cls_B1D, patches_BND], dim=1) + self.positions(grid))
+        x_BND, grid = first_tokens(visual, image_B3HW, self.positions)
         hooked = []
         *blocks, last = visual.transformer.resblocks
         for index, block in enumerate(blocks):
             x_BND = block(x_BND)
             if index in self.hooks:
-                hooked.append(_on_grid(x_BND, grid))
+                hooked.append(on_grid(x_BND, grid))
         dense_BNC = visual.ln_post(_value_only(last, x_BND)) @ visual.proj
-        return _on_grid(dense_BNC, grid), tuple(hooked)
+        return on_grid(dense_BNC, grid), tuple(hooked)
 
-    def positions(self, grid: tuple[int, int]) -> Tensor:
+    def positions(self, grid: Grid) -> Tensor:
         """Position table (1 + H * W, D): CLS first, patches resampled bicubically to the grid."""
         table_ND: Tensor = self.visual.positional_embedding
         native = self.visual.grid_size
@@ -81,6 +84,24 @@ class DenseCLIP(nn.Module):
         patches = rearrange(table_ND[1:], "(h w) d -> 1 d h w", h=native[0])
         patches = F.interpolate(patches, size=grid, mode="bicubic", align_corners=False)
         return torch.cat([table_ND[:1], rearrange(patches, "1 d h w -> (h w) d")])
+
+
+def first_tokens(visual: Any, image_B3HW: Tensor, positions: Callable[[Grid], Tensor]) -> tuple[Tensor, Grid]:
+    """What the first block of a visual tower gets (B, N, D), CLS first, and the grid of its patches.
+
+    Args:
+        positions: table (N, D) for a grid.
+    """
+    patches_BDHW = visual.conv1(image_B3HW)
+    grid = patches_BDHW.shape[-2], patches_BDHW.shape[-1]
+    patches_BND = rearrange(patches_BDHW, "b d h w -> b (h w) d")
+    cls_B1D = visual.class_embedding.expand(len(patches_BND), 1, -1)
+    return visual.ln_pre(torch.cat([cls_B1D, patches_BND], dim=1) + positions(grid)), grid
+
+
+def on_grid(tokens_BND: Tensor, grid: Grid) -> Tensor:
+    """Tokens of patches as a map (B, D, H, W), without CLS."""
+    return rearrange(tokens_BND[:, 1:], "b (h w) d -> b d h w", h=grid[0], w=grid[1])
 
 
 class CLIPText(nn.Module):
@@ -194,6 +215,29 @@ def _unusable(config: dict[str, Any]) -> str:
     return ""
 
 
+def with_weights(config: Mapping[str, object], state: Mapping[str, Tensor], *, source: str = "The state dict") -> CLIP:
+    """A model of a configuration with these weights, in open_clip's layout or in that of `transformers`.
+
+    A position table of another grid is resampled.
+
+    Raises:
+        WeightsError: missing, unexpected or differently shaped entries.
+    """
+    with torch.device("meta"):
+        model = CLIP(**config)
+    known = open_clip_layout(state) if is_transformers(state) else state
+    weights = {
+        key: value.float() if value.is_floating_point() else value
+        for key, value in known.items()
+        if key not in NOT_WEIGHTS
+    }
+    resize_pos_embed(weights, model)
+    load(model, weights, source=source)
+    # The one buffer that no checkpoint holds; our text tower makes its own.
+    model.attn_mask = None
+    return model.eval().requires_grad_(False)
+
+
 def embed_texts(encoder: TextEncoder, texts: Sequence[str], templates: Sequence[str] = TEMPLATES) -> Tensor:
     """Unit embeddings (T, C); several templates are an ensemble: their unit embeddings are averaged."""
     prompts = [template.format(text) for template in templates for text in texts]
@@ -211,7 +255,3 @@ def _value_only(block: Any, x_BND: Tensor) -> Tensor:
     y = x_BND[:, :1] + attention.out_proj(values)
     out: Tensor = y + block.mlp(block.ln_2(y))
     return out
-
-
-def _on_grid(tokens_BND: Tensor, grid: tuple[int, int]) -> Tensor:
-    return rearrange(tokens_BND[:, 1:], "b (h w) d -> b d h w", h=grid[0], w=grid[1])

@@ -21,11 +21,13 @@ from torch import Tensor, nn
 import mmovseg_geo
 from mmovseg_geo.errors import ConfigError, OutputError, WeightsError
 from mmovseg_geo.models import hub, registry
-from mmovseg_geo.models.mmovseg import checkpoint, compact, named
+from mmovseg_geo.models.mmovseg import compact, named
+from mmovseg_geo.models.mmovseg.checkpoint import infer_variant, rules
 from mmovseg_geo.models.mmovseg.network import build
 from mmovseg_geo.models.mmovseg.variants import PUBLISHED
 from mmovseg_geo.models.pickled import read_checkpoint
 from mmovseg_geo.models.registry import Entry
+from mmovseg_geo.models.state_dict import load, rename
 from mmovseg_geo.models.weights import metadata
 
 UPSAMPLER = "upsampler."
@@ -126,7 +128,7 @@ def check_fits(network: str, tensors: Mapping[str, Tensor], source: str) -> None
         return
     with torch.device("meta"):
         empty = _empty(network, source)
-    checkpoint.load(empty, tensors, source=source)
+    load(empty, tensors, source=source)
 
 
 def checksum(tensors: Mapping[str, Tensor]) -> str:
@@ -157,8 +159,8 @@ def _recognized(state: dict[str, Tensor], path: Path) -> tuple[str, dict[str, Te
     """The network, and the tensors under our keys."""
     if "upsample1.weight" in state:
         try:
-            network = checkpoint.infer_variant(state)
-            tensors = checkpoint.rename(state, checkpoint.rules(PUBLISHED[network]()))
+            network = infer_variant(state)
+            tensors = rename(state, rules(PUBLISHED[network]()))
         except WeightsError as error:
             raise WeightsError(f"{path}: {error}") from error
         check_fits(network, tensors, str(path))

@@ -12,21 +12,13 @@ from torch.nn import functional as F
 
 from mmovseg_geo.models.clip import CLIPText, embed_texts
 from mmovseg_geo.models.compute import mixed
-from mmovseg_geo.models.mmovseg.checkpoint import (
-    HEAD_RULES,
-    Rule,
-    build_loaded,
-    dino_rules,
-    load,
-    official_shapes,
-    rename,
-    rules,
-)
+from mmovseg_geo.models.mmovseg.checkpoint import HEAD_RULES, build_loaded, dino_rules, rules
 from mmovseg_geo.models.mmovseg.encoders import DINOv1, DINOv3, dino
 from mmovseg_geo.models.mmovseg.head import CostHead
 from mmovseg_geo.models.mmovseg.network import MMOVSeg, build
 from mmovseg_geo.models.mmovseg.params import CLIPParams, DINOParams, HeadParams, MMOVSegParams, hook_layers
 from mmovseg_geo.models.mmovseg.preprocessing import as_rgb, normalize, pad_to_multiple, resize, scores_on_tile
+from mmovseg_geo.models.state_dict import Rule, load, rename, their_shapes
 from tests.parity.fixture import Fixture, raw, unit, weight
 from tests.parity.recording import Tensors, add_sensors, dino_hook, head_hooks, network_hooks, recording
 
@@ -94,7 +86,7 @@ def head_tensors(fixture: Fixture) -> Tensors:
     meta, head = fixture.meta, fixture.meta["model"]["head"]
     module = CostHead(head_params(head, meta["model"]["embed_dim"])).eval()
     ours = {f"head.{key}": tuple(value.shape) for key, value in module.state_dict().items()}
-    official = SeededWeights(fixture.seed, official_shapes(ours, HEAD_RULES), {})
+    official = SeededWeights(fixture.seed, their_shapes(ours, HEAD_RULES), {})
     load(module, {key.removeprefix("head."): value for key, value in rename(official, HEAD_RULES).items()})
 
     def features(name: str, *shape: int) -> Tensor:
@@ -129,7 +121,7 @@ def dino_tensors(fixture: Fixture) -> Tensors:
     prefix = meta["key_prefix"]
     table = dino_rules(params.family, prefix, "")
     ours = {key: tuple(value.shape) for key, value in module.vit.state_dict().items()}
-    official = SeededWeights(fixture.seed, official_shapes(ours, table), _periods(module, prefix))
+    official = SeededWeights(fixture.seed, their_shapes(ours, table), _periods(module, prefix))
     load(module.vit, rename(official, table))
     image = torch.from_numpy(unit(fixture.seed, f"{meta['input']}/x", (meta["batch"], 3, *side)))
     with recording([dino_hook(module, [f"layer{layer}" for layer in layers])]) as tensors, torch.no_grad():
@@ -153,7 +145,7 @@ def network(fixture: Fixture) -> MMOVSeg:
     if params.dino.family == "dinov3":
         encoder = dino(params.dino, hook_layers(params.dino.depth))
         fixed = {**_periods(encoder, "dino_model."), **_periods(encoder, "dino_sarmodel.")}
-    official = SeededWeights(fixture.seed, official_shapes(shapes, table), fixed)
+    official = SeededWeights(fixture.seed, their_shapes(shapes, table), fixed)
     return build_loaded(params, rename(official, table))
 
 

@@ -8,10 +8,11 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from mmovseg_geo.models.mmovseg.checkpoint import IGNORED, ignored, infer_variant, official_shapes, rename, rules
+from mmovseg_geo.models.mmovseg.checkpoint import IGNORED, ignored, infer_variant, rules
 from mmovseg_geo.models.mmovseg.network import build
 from mmovseg_geo.models.mmovseg.params import MMOVSegParams
 from mmovseg_geo.models.mmovseg.variants import mmovseg_vitb16, mmovseg_vitl14
+from mmovseg_geo.models.state_dict import rename, their_shapes
 from tests.parity.test_reference import FOLDER
 
 VARIANTS = [("keys_vitb.json", mmovseg_vitb16), ("keys_vitl.json", mmovseg_vitl14)]
@@ -41,7 +42,7 @@ def test_every_official_key_is_used_or_on_the_list_of_ignored_ones(
 ) -> None:
     official = recorded(name)
     left_out = ignored(official)
-    used = official_shapes(our_shapes(variant()), rules(variant()))
+    used = their_shapes(our_shapes(variant()), rules(variant()))
     assert not set(used) & set(left_out)
     assert {**used, **{key: tuple(official[key].shape) for key in left_out}} == {
         key: tuple(value.shape) for key, value in official.items()

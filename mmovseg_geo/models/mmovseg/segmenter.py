@@ -18,11 +18,12 @@ from mmovseg_geo.errors import ConfigError, WeightsError
 from mmovseg_geo.models import SETTINGS, check_options
 from mmovseg_geo.models.compute import device_of, dtype_of, mixed
 from mmovseg_geo.models.mmovseg import compact, named
-from mmovseg_geo.models.mmovseg.checkpoint import build_loaded, load
+from mmovseg_geo.models.mmovseg.checkpoint import build_loaded
 from mmovseg_geo.models.mmovseg.network import MMOVSeg
 from mmovseg_geo.models.mmovseg.published import Inference, PublishedView, SarAlignment, prompt_templates
 from mmovseg_geo.models.mmovseg.variants import PUBLISHED
 from mmovseg_geo.models.mmovseg.views import CompactView, Pixels, View
+from mmovseg_geo.models.state_dict import load
 from mmovseg_geo.models.weights import Weights, bundled_weights, open_weights
 from mmovseg_geo.tiles import Batch, Sensor
 from mmovseg_geo.vocabulary import Vocabulary
@@ -212,8 +213,6 @@ def from_file(
 def _vocabulary(asked: Vocabulary | None, weights: Weights) -> Vocabulary:
     if asked is not None:
         return asked
-    if "vocabulary" in weights.details:  # with ids and colors
-        return Vocabulary.from_json(weights.details["vocabulary"])
     if not weights.classes:
         raise WeightsError(f"{weights.path}: these weights bring no class list. Say what to look for with --classes.")
     return Vocabulary.of([list(words) for words in weights.classes])

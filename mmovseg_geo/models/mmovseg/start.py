@@ -19,14 +19,13 @@ from torch import Tensor, nn
 
 from mmovseg_geo.errors import WeightsError
 from mmovseg_geo.models import hub
-from mmovseg_geo.models.clip import dense_config
+from mmovseg_geo.models.clip import dense_config, with_weights
 from mmovseg_geo.models.convert import CHECKSUM, Converted, checksum, write
-from mmovseg_geo.models.mmovseg.checkpoint import load
 from mmovseg_geo.models.mmovseg.named import VARIANT, to_metadata
 from mmovseg_geo.models.mmovseg.network import MMOVSeg, build
 from mmovseg_geo.models.mmovseg.params import MMOVSegParams
 from mmovseg_geo.models.pickled import read_checkpoint
-from mmovseg_geo.models.segearth.encoder import with_weights
+from mmovseg_geo.models.state_dict import load
 
 _CLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 _TIMM_FILE = "model.safetensors"

@@ -15,10 +15,11 @@ from safetensors import safe_open
 from mmovseg_geo.errors import ConfigError, OutputError, WeightsError
 from mmovseg_geo.models import load_segmenter, registry
 from mmovseg_geo.models.convert import Converted, check_fits, checksum, convert, write
-from mmovseg_geo.models.mmovseg.checkpoint import rename, rules
+from mmovseg_geo.models.mmovseg.checkpoint import rules
 from mmovseg_geo.models.mmovseg.params import MMOVSegParams
 from mmovseg_geo.models.mmovseg.variants import mmovseg_vitb16, mmovseg_vitl14
 from mmovseg_geo.models.pickled import read_checkpoint
+from mmovseg_geo.models.state_dict import rename
 from mmovseg_geo.models.weights import open_weights
 from tests.conftest import shared_folder
 from tests.parity.test_checkpoint_keys import recorded

@@ -7,15 +7,9 @@ import torch
 from torch import Tensor
 
 from mmovseg_geo.errors import WeightsError
-from mmovseg_geo.models.mmovseg.checkpoint import (
-    build_loaded,
-    infer_variant,
-    load,
-    official_shapes,
-    rename,
-    rules,
-)
+from mmovseg_geo.models.mmovseg.checkpoint import build_loaded, infer_variant, rules
 from mmovseg_geo.models.mmovseg.network import build
+from mmovseg_geo.models.state_dict import rename, their_shapes
 from tests.unit.models.mmovseg.tiny import tiny_network, tiny_params
 
 FAMILIES = ("dinov1", "dinov3")
@@ -27,7 +21,7 @@ def official_state(family: str) -> dict[str, Tensor]:
     with torch.device("meta"):
         shapes = {key: tuple(value.shape) for key, value in build(params).state_dict().items()}
     torch.manual_seed(0)
-    return {key: torch.randn(shape) for key, shape in official_shapes(shapes, rules(params)).items()}
+    return {key: torch.randn(shape) for key, shape in their_shapes(shapes, rules(params)).items()}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -91,25 +85,6 @@ def test_a_missing_part_of_a_joined_key_is_named() -> None:
     del official["sem_seg_head.predictor.clip_model.transformer.resblocks.0.attn.v_proj_weight"]
     with pytest.raises(WeightsError, match=r"without .*v_proj_weight"):
         rename(official, rules(tiny_params("dinov1")))
-
-
-def test_a_mismatch_lists_missing_unexpected_and_reshaped_entries() -> None:
-    network = tiny_network()
-    state = dict(network.state_dict())
-    del state["adapters.clip.0.bias"]
-    state["adapters.clip.9.bias"] = torch.zeros(1)
-    state["adapters.clip.1.bias"] = torch.zeros(3)
-    with pytest.raises(WeightsError) as error:
-        load(network, state, source="weights.safetensors")
-    message = str(error.value)
-    assert message.startswith("weights.safetensors")
-    for part in ("1 missing: adapters.clip.0.bias", "1 unexpected: adapters.clip.9.bias", "(3,) instead of (8,)"):
-        assert part in message
-
-
-def test_a_long_list_of_keys_is_cut() -> None:
-    with pytest.raises(WeightsError, match=r"and \d+ more"):
-        load(tiny_network(), {})
 
 
 @pytest.mark.parametrize(("width", "variant"), [(768, "mmovseg-vitb16"), (1024, "mmovseg-vitl14")])

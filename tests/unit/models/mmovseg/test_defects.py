@@ -17,10 +17,11 @@ from torch import Tensor
 import mmovseg_geo
 from mmovseg_geo.errors import SceneError, WeightsError
 from mmovseg_geo.models.clip import embed_texts
-from mmovseg_geo.models.mmovseg.checkpoint import build_loaded, load
+from mmovseg_geo.models.mmovseg.checkpoint import build_loaded
 from mmovseg_geo.models.mmovseg.network import MMOVSeg
 from mmovseg_geo.models.mmovseg.published import PublishedView
 from mmovseg_geo.models.mmovseg.views import Pixels
+from mmovseg_geo.models.state_dict import load
 from mmovseg_geo.rasters.scene import open_scene
 from mmovseg_geo.training.augment import Augmentation, augmented
 from mmovseg_geo.training.chips import Chips

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mmovseg_geo.errors import ConfigError, WeightsError
-from mmovseg_geo.models.clip import CLIPWords
-from mmovseg_geo.models.segearth.encoder import activation_of, load_encoder, with_weights
+from mmovseg_geo.models.clip import CLIPWords, with_weights
+from mmovseg_geo.models.segearth.encoder import activation_of, load_encoder
 from tests.unit.models.segearth.tiny import CONFIG, tiny_clip, tiny_encoder
 
 
