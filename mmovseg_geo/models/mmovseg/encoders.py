@@ -181,12 +181,21 @@ def _by_name(params: DINOParams) -> nn.Module:
 
 def _shown(image: Tensor, size: Size | None, params: DINOParams) -> Tensor:
     """The image at the size an encoder sees, where a patch is `params.stride` pixels of the tile."""
-    height, width = size or (image.shape[-2], image.shape[-1])
     if params.stride == params.patch:
         return resize(image, size)
-    if height % params.stride or width % params.stride:
-        raise ValueError(f"image of {height} x {width} pixels; both sides must be multiples of {params.stride}")
-    return resize(image, (height // params.stride * params.patch, width // params.stride * params.patch))
+    return _in_patches(image, size, params.stride, params.patch)
+
+
+def _in_patches(image: Tensor, size: Size | None, stride: int, patch: int) -> Tensor:
+    """The image at the size where each `stride` pixels of `size` become one patch.
+
+    Raises:
+        ValueError: a size of broken cells.
+    """
+    height, width = size or (image.shape[-2], image.shape[-1])
+    if height % stride or width % stride:
+        raise ValueError(f"image of {height} x {width} pixels; both sides must be multiples of {stride}")
+    return resize(image, (height // stride * patch, width // stride * patch))
 
 
 class CLIPAndDINO(nn.Module):
@@ -203,9 +212,5 @@ class CLIPAndDINO(nn.Module):
         self.stride = stride
 
     def forward(self, image: Tensor, size: Size | None = None) -> OpticalFeatures:
-        height, width = size or (image.shape[-2], image.shape[-1])
-        if height % self.stride or width % self.stride:
-            raise ValueError(f"image of {height} x {width} pixels; both sides must be multiples of {self.stride}")
-        clip_size = height // self.stride * self.clip.patch, width // self.stride * self.clip.patch
-        dense, hooks = self.clip(resize(image, clip_size))
+        dense, hooks = self.clip(_in_patches(image, size, self.stride, self.clip.patch))
         return OpticalFeatures(dense, hooks, self.dino(image, size))

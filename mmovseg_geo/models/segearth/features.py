@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmovseg_geo.errors import ConfigError
+from mmovseg_geo.models.clip import Grid, first_tokens, on_grid
 from mmovseg_geo.models.segearth.attention import gem_attention, mixed_values
 from mmovseg_geo.models.segearth.recipe import Attention
 
@@ -51,16 +52,11 @@ class DenseFeatures(nn.Module):
         Both sides of the image are multiples of the patch.
         """
         visual = self.visual
-        patches_BDHW = visual.conv1(image_B3HW)
-        grid = patches_BDHW.shape[-2], patches_BDHW.shape[-1]
-        patches_BND = rearrange(patches_BDHW, "b d h w -> b (h w) d")
-        cls_B1D = visual.class_embedding.expand(len(patches_BND), 1, -1)
-        x_BND = visual.ln_pre(torch.cat([cls_B1D, patches_BND], dim=1) + self.positions(grid))
+        x_BND, grid = first_tokens(visual, image_B3HW, self.positions)
         tokens_BNC = visual.ln_post(self._changed(x_BND, grid)) @ visual.proj
-        dense_BCHW = rearrange(tokens_BNC[:, 1:], "b (h w) c -> b c h w", h=grid[0])
-        return dense_BCHW, None if self.attention == "gem" else tokens_BNC[:, 0]
+        return on_grid(tokens_BNC, grid), None if self.attention == "gem" else tokens_BNC[:, 0]
 
-    def positions(self, grid: tuple[int, int]) -> Tensor:
+    def positions(self, grid: Grid) -> Tensor:
         """Position table (1 + H * W, D): CLS first, patches resampled bicubically where their number differs.
 
         The published program resamples by scale, not by size: the 0.1 that kept its output from rounding down also
@@ -78,7 +74,7 @@ class DenseFeatures(nn.Module):
             patches = F.interpolate(patches, scale_factor=scale, mode="bicubic", align_corners=False)
         return torch.cat([table_ND[:1], rearrange(patches, "1 d h w -> (h w) d")])
 
-    def _changed(self, x_BND: Tensor, grid: tuple[int, int]) -> Tensor:
+    def _changed(self, x_BND: Tensor, grid: Grid) -> Tensor:
         """Sum (B, N, D) of what the last blocks put out."""
         blocks = self.visual.transformer.resblocks
         first = max(len(blocks) - (GEM_BLOCKS if self.attention == "gem" else self.last), 0)
@@ -88,7 +84,7 @@ class DenseFeatures(nn.Module):
             self._gem(blocks[first:], x_BND) if self.attention == "gem" else self._summed(blocks[first:], x_BND, grid)
         )
 
-    def _summed(self, blocks: Any, x_BND: Tensor, grid: tuple[int, int]) -> Tensor:
+    def _summed(self, blocks: Any, x_BND: Tensor, grid: Grid) -> Tensor:
         total_BND = torch.zeros_like(x_BND)
         for index, block in enumerate(blocks, start=1):
             y_BND = mixed_values(block, x_BND, self.attention, grid)
