@@ -42,20 +42,14 @@ def offline() -> bool:
     return asked.upper() in {"1", "ON", "YES", "TRUE"}
 
 
-def home() -> Path:
-    """The folder of everything that is kept: `HF_HOME`."""
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return _folder("HF_HOME", Path(base) / "huggingface")
-
-
 def cache_folder() -> Path:
     """Files as the hub has them."""
-    return _folder("HF_HUB_CACHE", _folder("HUGGINGFACE_HUB_CACHE", home() / "hub"))
+    return _folder(("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"), "hub")
 
 
 def assets() -> Path:
     """Files that programs make of them."""
-    return _folder("HF_ASSETS_CACHE", _folder("HUGGINGFACE_ASSETS_CACHE", home() / "assets"))
+    return _folder(("HF_ASSETS_CACHE", "HUGGINGFACE_ASSETS_CACHE"), "assets")
 
 
 def in_cache(repository: str, file: str, revision: str | None = None) -> Path | None:
@@ -250,6 +244,15 @@ def _storage(repository: str) -> Path:
     return cache_folder() / f"models--{repository.replace('/', '--')}"
 
 
-def _folder(variable: str, default: Path) -> Path:
-    given = os.environ.get(variable)
-    return Path(os.path.expandvars(given) if given else default).expanduser()
+def _folder(variables: tuple[str, ...], name: str) -> Path:
+    """The folder that one of the variables gives, else the one of that name beside the others: in `HF_HOME`."""
+    for variable in variables:
+        if given := os.environ.get(variable):
+            return _path(given)
+    if given := os.environ.get("HF_HOME"):
+        return _path(given) / name
+    return _path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface" / name
+
+
+def _path(given: str) -> Path:
+    return Path(os.path.expandvars(given)).expanduser()

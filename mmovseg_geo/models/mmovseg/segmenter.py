@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -86,15 +85,10 @@ class MMOVSegSegmenter:
         """Averaged scores (Q, H, W) to class values (K, H, W) in 0..1."""
         if self.synonyms != "max":
             return scores.clip(0, 1)
-        starts = [0]
-        for words in self.words:
-            starts.append(starts[-1] + len(words))
-        best = [scores[start:end] for start, end in pairwise(starts)]
-        if isinstance(scores, Tensor):
-            return torch.stack([group.amax(0) for group in best]).clip(0, 1)
-        import numpy as np
-
-        return np.stack([group.max(0) for group in best]).clip(0, 1)
+        if not isinstance(scores, Tensor):
+            return self.probabilities(torch.from_numpy(scores)).numpy()
+        groups = torch.split(scores, [len(words) for words in self.words])
+        return torch.stack([group.amax(0) for group in groups]).clip(0, 1)
 
     def _pixels(self, image: NDArray[Any] | None, valid: NDArray[Any] | None) -> Pixels | None:
         """One sensor of the batch, or None where it saw nothing at all."""

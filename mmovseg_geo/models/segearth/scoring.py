@@ -6,8 +6,6 @@ Shape suffixes: B images, C channels, H rows, W columns, Q query words, K classe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,17 +32,13 @@ def word_scores(pixels_BCHW: Tensor, cls_BC: Tensor | None, words_QC: Tensor, bi
         return scores_BQHW
 
 
-def class_values(scores: Any, words: Sequence[int], temperature: float) -> Any:
-    """Averaged scores (Q, H, W) to values (K, H, W) in 0..1: softmax over all words, then the best word of each class.
+def class_values(scores_QHW: Tensor, words: Sequence[int], temperature: float) -> Tensor:
+    """Averaged scores to values (K, H, W) in 0..1: softmax over all words, then the best word of each class.
 
     Args:
-        scores: a tensor or a numpy array; the result is of the same kind.
         words: number of words of each class, in the order of the planes.
     """
-    planes = scores if isinstance(scores, Tensor) else torch.from_numpy(scores)
-    assert sum(words) == len(planes), f"{sum(words)} words, but {len(planes)} planes"
-    shares = torch.softmax(temperature * planes, dim=0)
-    if len(words) < len(planes):
-        ends = list(accumulate(words))
-        shares = torch.stack([shares[end - count : end].amax(dim=0) for end, count in zip(ends, words, strict=True)])
-    return shares if isinstance(scores, Tensor) else shares.numpy()
+    shares_QHW = torch.softmax(temperature * scores_QHW, dim=0)
+    if len(words) == len(scores_QHW):
+        return shares_QHW
+    return torch.stack([shares.amax(dim=0) for shares in torch.split(shares_QHW, list(words))])

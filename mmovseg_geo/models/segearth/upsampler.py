@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmovseg_geo.errors import ConfigError, WeightsError
+from mmovseg_geo.models.pickled import read_checkpoint
 from mmovseg_geo.models.segearth.recipe import Upsampling
 
 STAGES = 4
@@ -69,9 +70,7 @@ def load_upsampler(path: str | Path, *, patch: int = FACTOR, trust_pickle: bool 
         ConfigError: a patch that it cannot serve.
         WeightsError: the file cannot be read, or is not an upsampler.
     """
-    from mmovseg_geo.models.pickled import read_checkpoint
-
-    state = read_checkpoint(Path(path), trust_pickle=trust_pickle)
+    state = read_checkpoint(path, trust_pickle=trust_pickle)
     if any(key.startswith(_PREFIX) for key in state):
         state = {key.removeprefix(_PREFIX): value for key, value in state.items() if key.startswith(_PREFIX)}
     kind: Upsampling = "jbu_one" if "up.range_temp" in state else "jbu_stack"

@@ -75,4 +75,3 @@ def test_the_best_word_of_a_class_counts_and_all_words_compete() -> None:
     shares = np.exp([0.0, 1.0, 0.5]) / np.exp([0.0, 1.0, 0.5]).sum()
     values = class_values(scores, [2, 1], 50)
     assert values.flatten().tolist() == pytest.approx([shares[1], shares[2]])
-    np.testing.assert_allclose(class_values(scores.numpy(), [2, 1], 50), values.numpy())
