@@ -205,7 +205,7 @@ class CLIPAndDINO(nn.Module):
     same cost grid.
     """
 
-    def __init__(self, clip: DenseCLIP, dino: nn.Module, *, stride: int) -> None:
+    def __init__(self, clip: DenseCLIP, dino: DINOv1 | Registered, *, stride: int) -> None:
         super().__init__()
         self.clip = clip
         self.dino = dino

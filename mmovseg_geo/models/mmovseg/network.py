@@ -23,6 +23,7 @@ from mmovseg_geo.models.mmovseg.encoders import (
 )
 from mmovseg_geo.models.mmovseg.head import CostHead
 from mmovseg_geo.models.mmovseg.params import MMOVSegParams, hook_layers
+from mmovseg_geo.models.mmovseg.text_tower import TextTower
 
 
 class MMOVSeg(nn.Module):
@@ -33,15 +34,21 @@ class MMOVSeg(nn.Module):
         sar: a `SarEncoder`.
         adapters: bring the encoders' maps to the head's channels and grids.
         head: the cost head.
-        text: the text tower; carried along with the weights, used by `embed_texts`, not by `forward`.
+        text: the text tower; carried along with the weights, not used by `forward`.
     """
 
     def __init__(
-        self, *, optical: nn.Module, sar: nn.Module, adapters: Adapters, head: CostHead, text: nn.Module | None = None
+        self,
+        *,
+        optical: OpticalEncoder,
+        sar: SarEncoder,
+        adapters: Adapters,
+        head: CostHead,
+        text: CLIPText | TextTower | None = None,
     ) -> None:
         super().__init__()
-        self.optical: OpticalEncoder = optical
-        self.sar: SarEncoder = sar
+        self.optical = optical
+        self.sar = sar
         self.adapters = adapters
         self.head = head
         self.text = text

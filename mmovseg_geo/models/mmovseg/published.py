@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mmovseg_geo.errors import ConfigError
-from mmovseg_geo.models.clip import IMAGENET_TEMPLATES, TEMPLATES, embed_texts
+from mmovseg_geo.models.clip import IMAGENET_TEMPLATES, TEMPLATES, CLIPText, embed_texts
 from mmovseg_geo.models.mmovseg.network import MMOVSeg
 from mmovseg_geo.models.mmovseg.params import MMOVSegParams
 from mmovseg_geo.models.mmovseg.preprocessing import as_rgb, fitted, normalize, resize, scores_on_tile
@@ -95,7 +95,8 @@ class PublishedView:
         """Unit vectors (T, C) of words."""
         step = max(1, _PROMPTS_AT_ONCE // len(self.templates))
         groups = [list(words[first : first + step]) for first in range(0, len(words), step)]
-        return torch.cat([embed_texts(network.text, group, self.templates) for group in groups])  # type: ignore[arg-type]
+        assert isinstance(network.text, CLIPText), "a published network carries its text tower"
+        return torch.cat([embed_texts(network.text, group, self.templates) for group in groups])
 
     def scores(
         self, network: MMOVSeg, optical: Pixels | None, sar: Pixels | None, text: Tensor, gsd_m: float

@@ -15,12 +15,13 @@ from open_clip import get_pretrained_cfg, list_pretrained_tags_by_model
 from timm.models.eva import Eva
 from timm.models.eva import checkpoint_filter_fn as eva_layout
 from timm.models.vision_transformer import checkpoint_filter_fn as vit_layout
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmovseg_geo.errors import WeightsError
 from mmovseg_geo.models import hub
-from mmovseg_geo.models.clip import dense_config, with_weights
+from mmovseg_geo.models.clip import CLIPText, DenseCLIP, dense_config, with_weights
 from mmovseg_geo.models.convert import CHECKSUM, Converted, checksum, write
+from mmovseg_geo.models.mmovseg.encoders import CLIPAndDINO, DINOv1, Registered
 from mmovseg_geo.models.mmovseg.named import VARIANT, to_metadata
 from mmovseg_geo.models.mmovseg.network import MMOVSeg, build
 from mmovseg_geo.models.mmovseg.params import MMOVSegParams
@@ -52,13 +53,16 @@ def with_encoders(
         WeightsError: a file that cannot be read or is for another network, or a set that is not on this machine.
     """
     network = build(params)
-    optical: Any = network.optical
+    optical, text = network.optical, network.text
+    assert isinstance(optical, CLIPAndDINO)
+    assert isinstance(text, CLIPText)
     if clip is not None:
-        _load_clip(network, params, clip)
+        _load_clip(optical.clip, text, params, clip)
     if dino is not None:
-        _load_dino(optical.dino.vit, dino)
+        _load_dino(optical.dino, dino)
     if sar is not None:
-        _load_dino(network.sar.vit, sar)  # type: ignore[attr-defined]
+        assert isinstance(network.sar, DINOv1 | Registered)
+        _load_dino(network.sar, sar)
     return network
 
 
@@ -73,7 +77,7 @@ def save(network: MMOVSeg, params: MMOVSegParams, path: Path, *, trained: bool, 
     return write(Converted(VARIANT, tensors, {**about, CHECKSUM: checksum(tensors)}), path, overwrite=overwrite)
 
 
-def _load_clip(network: MMOVSeg, params: MMOVSegParams, asked: str | Path) -> None:
+def _load_clip(dense: DenseCLIP, text: CLIPText, params: MMOVSegParams, asked: str | Path) -> None:
     name, wanted = params.clip.architecture, params.clip.embed_dim
     path = Path(asked) if Path(asked).is_file() else _cached_clip(name, str(asked))
     state = read_checkpoint(path)
@@ -87,14 +91,14 @@ def _load_clip(network: MMOVSeg, params: MMOVSegParams, asked: str | Path) -> No
     both = model.state_dict()
     visual = {key.removeprefix("visual."): value for key, value in both.items() if key.startswith("visual.")}
     words = {key: value for key, value in both.items() if not key.startswith(("visual.", "logit_"))}
-    optical: Any = network.optical
-    load(optical.clip.visual, visual, source=str(path))
-    load(network.text.tower, words, source=str(path))  # type: ignore[union-attr, arg-type]
+    load(dense.visual, visual, source=str(path))
+    load(text.tower, words, source=str(path))
 
 
-def _load_dino(vit: nn.Module, asked: str | Path) -> None:
+def _load_dino(encoder: DINOv1 | Registered, asked: str | Path) -> None:
     path = Path(asked) if Path(asked).is_file() else _cached_dino(str(asked))
     state = _encoder_of(read_checkpoint(path))
+    vit = encoder.vit
     layout: Any = eva_layout if isinstance(vit, Eva) else vit_layout
     weights: dict[str, Tensor] = {
         key: value.float() for key, value in layout(dict(state), vit).items() if not key.startswith(_NO_ENCODER)

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from mmovseg_geo.models.mmovseg.compact import fuse_norms, image_planes, paired_bands
 from mmovseg_geo.models.mmovseg.network import MMOVSeg
 from mmovseg_geo.models.mmovseg.preprocessing import pad_to_multiple, scores_on_tile
+from mmovseg_geo.models.mmovseg.text_tower import TextTower
 from mmovseg_geo.tiles import Tiling
 
 
@@ -69,9 +70,8 @@ class CompactView:
         return network.to(memory_format=torch.channels_last)
 
     def text(self, network: MMOVSeg, words: Sequence[str]) -> Tensor:
-        assert network.text is not None, "a compact network carries its text tower"
-        vectors: Tensor = network.text.embed(words)  # type: ignore[operator]
-        return vectors
+        assert isinstance(network.text, TextTower), "a compact network carries its text tower"
+        return network.text.embed(words)
 
     def scores(
         self, network: MMOVSeg, optical: Pixels | None, sar: Pixels | None, text: Tensor, gsd_m: float
