@@ -50,7 +50,8 @@ def batch(
 
     def finished(scene: SceneResult) -> None:
         if scene.status == "failed":
-            talk.error(f"{scene.scene}: {scene.message}")
+            named = scene.scene in scene.message
+            talk.error(scene.message if named else f"{scene.scene}: {scene.message}")
         elif not talk.as_json:
             talk.note(f"{scene.status} in {scene.seconds:.1f} s" if scene.status == "done" else scene.message)
             talk.line(str(scene.folder))

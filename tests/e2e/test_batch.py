@@ -119,7 +119,7 @@ def test_a_failed_scene_does_not_stop_the_others(here, scenes, run):
     told = json.loads(result.stdout)
     assert told["counts"] == {"done": 2, "skipped": 0, "failed": 1}
     assert "a.tif" in told["scenes"][0]["message"]
-    assert "✗ " in result.stderr
+    assert "✗ opt/a.tif: cannot be read" in result.stderr
     assert not (here / "maps/a").exists()
 
 
