@@ -160,6 +160,14 @@ def test_options_win_over_the_settings_file(here, scene, run):
     assert "polygons" not in told["outputs"]
 
 
+def test_a_switch_that_the_settings_file_puts_on_can_be_put_off(here, scene, run):
+    (here / "settings.yaml").write_text("classes: [dark, bright]\nbackground: true\n")
+    words = ("segment", *scene, "--config", "settings.yaml", "--no-polygons", "--json")
+    for options, names in (((), ["background", "dark", "bright"]), (("--no-background",), ["dark", "bright"])):
+        told = json.loads(run(*words, *options, "-o", "".join(options) or "on").stdout)
+        assert [entry["name"] for entry in told["classes"]] == names
+
+
 def test_paths_in_a_settings_file_are_relative_to_it(here, scene, run):
     (here / "set").mkdir()
     (here / "set" / "words.txt").write_text("dark, night\nbright\n")
@@ -240,6 +248,15 @@ def test_polygonize_makes_polygons_of_a_map(here, scene, run):
     result = run("polygonize", "map/s2_labels.tif", "--min-area", "500", "--simplify", "1.5px")
     assert result.stdout == "s2_polygons.gpkg\n"
     assert (here / "s2_polygons.gpkg").is_file()
+
+
+def test_holes_of_polygons_are_filled_up_to_the_size_asked_for(write, pixels, run):
+    """A bright square of 4 x 4 pixels in the dark half, 1600 m²."""
+    pixels["optical"][:, 10:14, 10:14] = 210
+    run("segment", write("s2.tif", pixels["optical"]), *WORDS, "--no-polygons", "-o", "map")
+    for size, count in (("1500", 3), ("1700", 2), ("15px", 3), ("17px", 2)):
+        result = run("polygonize", "map/s2_labels.tif", "--fill-holes", size, "--overwrite", "--json")
+        assert json.loads(result.stdout)["counts"]["polygons"] == count
 
 
 def test_polygonize_writes_the_format_of_the_suffix(here, scene, run):
