@@ -125,9 +125,12 @@ def require_known_sensors(scene: Scene, config: SegmentConfig) -> None:
 
 def load_for(scene: Scene, config: SegmentConfig) -> Segmenter:
     """The segmenter of the settings, its tiling chosen for the scene."""
-    settings: dict[str, Any] = {"device": config.device, "precision": config.precision, "gsd_m": scene.gsd_m}
-    if config.model_options:
-        settings["options"] = config.model_options
+    settings: dict[str, Any] = {
+        "device": config.device,
+        "precision": config.precision,
+        "gsd_m": scene.gsd_m,
+        "options": config.model_options,
+    }
     segmenter = load_segmenter(config.model, config.vocabulary(), **settings)
     if config.background and segmenter.vocabulary.background is None:
         # Only the model's own list of classes comes without the background that was asked for.
