@@ -111,7 +111,7 @@ def _builder(model: str) -> tuple[Callable[..., Any], Path | None]:
         raise WeightsError(registry.as_published(Path(model)))
     if model.endswith(".safetensors") or Path(model).exists():
         if not Path(model).is_file():
-            raise WeightsError(f"{model}: no such weights file. Give a .safetensors file or one of {_names()}.")
+            raise WeightsError(f"{registry.absent(Path(model))}\n  Or give a name: {_names()}.")
         return _imported("mmovseg_geo.models.mmovseg.segmenter:from_file"), Path(model)
     known = f"Known: {_names()}; the names of `mmovseg models list`; or a .safetensors file."
     advice = did_you_mean(model, (*SEGMENTERS, *registry.names()), otherwise=known)
@@ -122,9 +122,17 @@ def _registered(name: str) -> tuple[Callable[..., Any], Path | None]:
     """A published checkpoint: the builder of its network, and its file."""
     found = registry.entry(name)
     if found.network not in SEGMENTERS:
-        raise ConfigError(f"{name} is no whole model, but a {found.method}: {found.about}. Known: {_names()}.")
+        raise ConfigError(f"{name} is no whole model, but a {found.method}: {found.about}.\n{_as_part(found)}")
     path = registry.weights_file(name)  # before the import, which takes seconds
     return _imported(SEGMENTERS[found.network]), path
+
+
+def _as_part(found: registry.Entry) -> str:
+    """Where a part belongs, indented as the second line of a message."""
+    systems = [entry for entry in map(registry.entry, registry.names()) if found.name in (*entry.parts, *entry.wanted)]
+    if systems:
+        return f"  It comes with {' and '.join(entry.name for entry in systems)}: give --model {systems[0].name}"
+    return registry.as_part(found.network or "", registry.cached(found.name) or "FILE")
 
 
 def _imported(target: str) -> Callable[..., Any]:

@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from mmovseg_geo.errors import WeightsError
+from mmovseg_geo.models.registry import absent
 
 WRAPPERS = ("state_dict", "model", "teacher")
 """Entries under which training programs keep the weights, beside optimizer, schedule and epoch."""
@@ -41,7 +42,7 @@ def read_checkpoint(path: str | Path, *, trust_pickle: bool = False) -> dict[str
     """
     path = Path(path)
     if not path.is_file():
-        raise WeightsError(f"{path}: no such file.")
+        raise WeightsError(absent(path))
     found = _safetensors(path) if path.suffix == ".safetensors" else _unwrapped(_loaded(path, trust_pickle), path)
     if not found:
         raise WeightsError(f"{path}: holds no tensors, so it is no checkpoint.")

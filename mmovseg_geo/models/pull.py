@@ -149,7 +149,7 @@ def _taken(found: Entry, given: Path, trust_pickle: bool) -> Path:
     """A file that the user brought, which is the published one or one that was converted elsewhere."""
     assert found.source is not None, found.name
     if not given.is_file():
-        raise WeightsError(f"{given}: no such file.")
+        raise WeightsError(registry.absent(given))
     out = registry.stored(found.name)
     details = metadata(given) if given.suffix == ".safetensors" else {}
     if "variant" in details:

@@ -9,13 +9,15 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-from mmovseg_geo.errors import ConfigError, WeightsError, did_you_mean
+from mmovseg_geo.errors import ConfigError, WeightsError, a_few, did_you_mean
 from mmovseg_geo.models import hub
 
 Here = Literal["bundled", "cached", "partly", "no"]
 BYTES_PER_PARAMETER = 4
 PICKLED = (".pt", ".pth", ".ckpt", ".bin", ".zip")
 """Suffixes of sources that are converted once, when they are fetched; what runs afterwards is never a pickle."""
+PART_OPTIONS = {"clip-vitb16": "checkpoint", "jbu-one": "upsampler", "jbu-stack": "upsampler"}
+"""Networks that are parts of a model, and the option of SegEarth-OV models that takes a file of one."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,21 @@ def as_published(path: Path) -> str:
         f"{path}: a checkpoint as its authors publish it. Convert it once, then use what comes out:\n"
         f"  mmovseg models convert {path} -o {path.stem}.safetensors"
     )
+
+
+def as_part(network: str, file: str | Path) -> str:
+    """How a part is given to the model it belongs to, indented as the second line of a message."""
+    option = f"--model-option {PART_OPTIONS[network]}={file}"
+    return f"  Give it to a model of SegEarth-OV, such as --model segearth-ov {option}"
+
+
+def absent(path: Path) -> str:
+    """The message for a path that is no file; for a folder it names the checkpoints inside."""
+    if not path.is_dir():
+        return f"{path}: no such file."
+    inside = sorted(child.name for child in path.iterdir() if child.name.endswith((".safetensors", *PICKLED)))
+    advice = f"Give one of the files in it: {a_few(inside)}." if inside else "There is none in it."
+    return f"{path} is a folder; expected a checkpoint file, such as modelPIE.pth or model.safetensors.\n  {advice}"
 
 
 def layout(network: str) -> dict[str, tuple[int, ...]]:

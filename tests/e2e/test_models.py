@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import rasterio
+from safetensors.torch import save_file
 
 from mmovseg_geo.models import registry
 from tests.small_hub import SmallHub, serving
@@ -124,6 +125,26 @@ def test_a_published_checkpoint_maps_a_scene_by_name_and_by_path(small, here, sc
 def test_a_checkpoint_as_published_says_how_to_convert_it(small, here, scene, refused):
     (here / "modelPIE.pth").write_bytes(official())
     assert "mmovseg models convert modelPIE.pth" in refused("segment", *scene, "--model", "modelPIE.pth")
+
+
+def test_a_folder_is_called_so_and_what_is_in_it_is_named(small, here, scene, refused):
+    (here / "weights").mkdir()
+    (here / "weights" / "modelPIE.pth").write_bytes(official())
+    for command in (
+        ("models", "convert", "weights", "-o", "out.safetensors"),
+        ("models", "pull", PIE, "--from", "weights"),
+        ("segment", *scene, "--model", "weights"),
+    ):
+        message = refused(*command)
+        assert "weights is a folder; expected a checkpoint file" in message
+        assert "modelPIE.pth" in message.splitlines()[1]
+
+
+def test_an_upsampler_in_the_place_of_a_model_says_where_it_belongs(cache, here, scene, refused):
+    save_file({"up1.range_temp": ENCODER["encoder.bias"]}, here / "jbu-stack.safetensors", {"variant": "jbu-stack"})
+    message = refused("segment", *scene, "--model", "jbu-stack.safetensors", "--classes", "water")
+    assert "jbu-stack.safetensors: jbu-stack is no whole model" in message
+    assert "--model segearth-ov --model-option upsampler=jbu-stack.safetensors" in message
 
 
 def test_an_existing_file_is_not_overwritten(small, here, refused):

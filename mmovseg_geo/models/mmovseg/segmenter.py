@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mmovseg_geo.errors import ConfigError, WeightsError
-from mmovseg_geo.models import SETTINGS, check_options
+from mmovseg_geo.models import SETTINGS, check_options, registry
 from mmovseg_geo.models.compute import device_of, dtype_of, mixed
 from mmovseg_geo.models.mmovseg import compact, named
 from mmovseg_geo.models.mmovseg.checkpoint import build_loaded
@@ -198,6 +198,8 @@ def from_file(
         named.VARIANT: mmovseg_custom,
     }
     variant = open_weights(weights).variant
+    if variant in registry.PART_OPTIONS:
+        raise WeightsError(f"{weights}: {variant} is no whole model.\n{registry.as_part(variant, weights)}")
     if variant not in builders:
         raise WeightsError(f"{weights}: made for the unknown network {variant!r}. Known: {', '.join(builders)}.")
     check_options(variant, builders[variant], [name for name in settings if name not in SETTINGS])
@@ -207,6 +209,8 @@ def from_file(
 def _vocabulary(asked: Vocabulary | None, weights: Weights) -> Vocabulary:
     if asked is not None:
         return asked
+    if "vocabulary" in weights.details:  # with ids and colors
+        return Vocabulary.from_json(weights.details["vocabulary"])
     if not weights.classes:
         raise WeightsError(f"{weights.path}: these weights bring no class list. Say what to look for with --classes.")
     return Vocabulary.of([list(words) for words in weights.classes])

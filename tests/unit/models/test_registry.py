@@ -135,8 +135,14 @@ def test_the_bundled_model_is_always_here(home: Path) -> None:
 
 
 def test_a_part_is_no_model(home: Path) -> None:
-    with pytest.raises(ConfigError, match=r"clip-vitb16-openai is no whole model"):
+    with pytest.raises(ConfigError, match=r"(?s)clip-vitb16-openai is no whole model.*comes with segearth-ov and"):
         load_segmenter("clip-vitb16-openai", "water")
+    with pytest.raises(ConfigError, match=r"upsampler FeatUp.*\n.*--model segearth-ov --model-option upsampler=FILE"):
+        load_segmenter("featup-jbu-stack-clip", "water")
+
+
+def test_every_part_belongs_to_an_option() -> None:
+    assert set(registry.PART_OPTIONS) == set(registry.networks())
 
 
 def test_a_published_checkpoint_that_is_not_here_says_how_to_get_it(home: Path) -> None:
