@@ -66,6 +66,7 @@ def _model(method: str, settings: MethodSettings, own: Mapping[str, Any]) -> tup
             "inference": "whole",
             "sar_alignment": settings.sar_alignment,
             "prompts": settings.prompt,
+            "synonyms": "first",
         }
     if settings.sensors not in SEGEARTH:
         raise ConfigError(f"{method} was published for one sensor; {settings.sensors} cannot be run as published.")

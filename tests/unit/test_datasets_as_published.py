@@ -93,7 +93,7 @@ def test_mm_ovseg_is_run_on_whole_images_with_sar_and_prompt_as_published(asked)
     model, vocabulary, options = asked("ddhr-ch", "mmovseg-vitb16")
     assert model == "mmovseg-vitb16-ddhr-ch"
     assert vocabulary.names == ("city", "road", "farmland", "forest", "water")
-    assert (options["inference"], options["sar_alignment"]) == ("whole", "reference")
+    assert (options["inference"], options["sar_alignment"], options["synonyms"]) == ("whole", "reference", "first")
     assert prompt_templates(options["prompts"]) == PROMPTS["scene"]
     assert set(options) <= set(signature(mmovseg_vitb16).parameters)
     segmenter = load_as_published(SETS["oem-thin"], "mmovseg-vitb16")
