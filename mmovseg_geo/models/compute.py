@@ -15,13 +15,20 @@ def device_of(name: str) -> torch.device:
     """The device that `auto`, `cpu`, `cuda` or `cuda:n` means here.
 
     Raises:
-        ConfigError: a GPU was asked for, and there is none.
+        ConfigError: an unknown word, or a GPU that is not there.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(f"No GPU for device {name!r} was found. Use --device cpu.")
-    return torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"Unknown device {name!r}. Known: auto, cpu, cuda, cuda:0 and so on.") from error
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            found = f"{count} of them" if count else "no GPU"
+            raise ConfigError(f"The device {name!r} is not there: {found} was found. Use --device cpu or auto.")
+    return device
 
 
 def dtype_of(precision: str, device: torch.device) -> torch.dtype:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from mmovseg_geo.errors import WeightsError
 from mmovseg_geo.models import hub
-from mmovseg_geo.models.registry import PICKLED, as_published
+from mmovseg_geo.models.registry import PICKLED, absent, as_published
 
 BUNDLED = "compact.safetensors"
 SCALE = ".scale"
@@ -65,7 +64,7 @@ def open_weights(path: str | Path) -> Weights:
     """
     path = Path(path)
     if not path.is_file():
-        raise WeightsError(f"{path}: no such weights file.")
+        raise WeightsError(absent(path))
     if path.name.endswith(PICKLED):
         raise WeightsError(as_published(path))
     details = metadata(path)
@@ -74,8 +73,7 @@ def open_weights(path: str | Path) -> Weights:
             f"{path}: the file does not say which network it is for (no `variant` in its metadata).\n"
             "  Give weights written by mmovseg."
         )
-    classes: list[Any] = json.loads(details.get("classes", "[]"))
-    return Weights(path, details["variant"], details.get("licence", "unknown"), tuple(map(tuple, classes)), details)
+    return Weights(path, details["variant"], details.get("licence", "unknown"), _classes(details, path), details)
 
 
 def metadata(path: Path) -> dict[str, str]:
@@ -115,6 +113,17 @@ def packed(name: str, rows: Tensor) -> dict[str, Tensor]:
     """A table as signed bytes with a scale for each row, as `Weights.tensors` reads it back."""
     scale = rows.abs().amax(1, keepdim=True).clamp(min=1e-6) / 127
     return {name: (rows / scale).round().to(torch.int8), name + SCALE: scale.to(torch.float16)}
+
+
+def _classes(details: dict[str, str], path: Path) -> tuple[tuple[str, ...], ...]:
+    try:
+        found: list[str | list[str]] = json.loads(details.get("classes", "[]"))
+        return tuple((one,) if isinstance(one, str) else tuple(one) for one in found)
+    except (ValueError, TypeError) as error:
+        raise WeightsError(
+            f"{path}: the `classes` in its metadata are {details['classes'][:40]!r}; expected a JSON list\n"
+            "  with the words of each class. Write the file again."
+        ) from error
 
 
 def _damaged(path: Path, error: Exception) -> WeightsError:

@@ -53,8 +53,6 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.attention == "gem" and self.bias:
             raise ConfigError(f"attention gem has no CLS vector, so a bias of {self.bias:g} cannot be: give bias=0.")
-        if self.window and not 0 < self.stride <= self.window:
-            raise ConfigError(f"stride {self.stride} does not fit windows of {self.window}; give 1 to {self.window}.")
         for name, value, least in (
             ("last", self.last, 1),
             ("window", self.window, 0),
@@ -62,6 +60,10 @@ class Recipe:
         ):
             if value < least:
                 raise ConfigError(f"{name} {value} is too small; give at least {least}.")
+        if self.window and not 0 < self.stride <= self.window:
+            raise ConfigError(f"stride {self.stride} does not fit windows of {self.window}; give 1 to {self.window}.")
+        if not math.isfinite(self.bias):
+            raise ConfigError(f"bias {self.bias:g} is not a finite number; give 0 to leave it out.")
         for name, number in (("factor", self.factor), ("temperature", self.temperature)):
             if not (math.isfinite(number) and number > 0):
                 raise ConfigError(f"{name} {number:g} is not a positive number.")
@@ -103,7 +105,7 @@ def _number(value: Any, *, name: str) -> float:
 
 def _whole(value: Any, *, name: str) -> int:
     number = _number(value, name=name)
-    if number != int(number):
+    if not number.is_integer():
         raise ConfigError(f"model option {name} {value!r} is not a whole number.")
     return int(number)
 

@@ -41,6 +41,18 @@ def test_a_table_in_bytes_comes_back_within_half_a_step(tmp_path: Path) -> None:
     assert (found["table"] - table).abs().max() < 3 / 127
 
 
+@pytest.mark.parametrize("classes", ["water, forest", "[1, 2]", "7"])
+def test_classes_that_are_no_lists_of_words_are_quoted(tmp_path: Path, classes: str) -> None:
+    path = written(tmp_path / "w.safetensors", {"a": torch.ones(2)}, {**ABOUT, "classes": classes})
+    with pytest.raises(WeightsError, match=r"w\.safetensors: the `classes` in its metadata are '"):
+        open_weights(path)
+
+
+def test_a_class_of_one_word_needs_no_list(tmp_path: Path) -> None:
+    path = written(tmp_path / "w.safetensors", {"a": torch.ones(2)}, {**ABOUT, "classes": '["water", ["forest"]]'})
+    assert open_weights(path).classes == (("water",), ("forest",))
+
+
 def test_a_truncated_file_is_named(tmp_path: Path) -> None:
     path = written(tmp_path / "cut.safetensors", {"a": torch.ones(1000)})
     path.write_bytes(path.read_bytes()[:500])

@@ -32,6 +32,9 @@ def test_text_of_options_becomes_values() -> None:
         ({"factor": 0}, "factor 0 is not a positive number"),
         ({"temperature": "nan"}, "temperature nan"),
         ({"last": 0}, "last 0 is too small"),
+        ({"last": "inf"}, "last 'inf' is not a whole number"),
+        ({"window": -1}, "window -1 is too small"),
+        ({"bias": "nan"}, "bias nan is not a finite number"),
     ],
 )
 def test_what_cannot_be_meant_is_an_error(options: dict[str, Any], message: str) -> None:
