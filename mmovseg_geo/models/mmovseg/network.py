@@ -67,8 +67,8 @@ class MMOVSeg(nn.Module):
         Args:
             optical, sar: normalized images (B, channels, H, W); either may be None.
             text: (T, C), or (B, T, C) for a class list per image.
-            optical_valid, sar_valid: bool (B, H, W), where the image has data; None for everywhere. Features count as
-                much as their cell is valid.
+            optical_valid, sar_valid: what share of each pixel has data (B, H, W), bool or 0..1; None for all of it.
+                Features count as much as their cell is valid.
             size: height and width at which the encoders look at the images; None for their own.
         """
         if optical is None and sar is None:

@@ -20,7 +20,7 @@ from mmovseg_geo.models.clip import IMAGENET_TEMPLATES, TEMPLATES, CLIPText, emb
 from mmovseg_geo.models.mmovseg.network import MMOVSeg
 from mmovseg_geo.models.mmovseg.params import MMOVSegParams
 from mmovseg_geo.models.mmovseg.preprocessing import as_rgb, fitted, normalize, resize, scores_on_tile
-from mmovseg_geo.models.mmovseg.views import Pixels
+from mmovseg_geo.models.mmovseg.views import Pixels, shape_of
 from mmovseg_geo.tiles import Tiling
 
 Inference = Literal["whole", "sliding"]
@@ -102,9 +102,8 @@ class PublishedView:
         self, network: MMOVSeg, optical: Pixels | None, sar: Pixels | None, text: Tensor, gsd_m: float
     ) -> Tensor:
         """Scores (B, T, H, W) in 0..1."""
-        height, width = next(seen for seen in (optical, sar) if seen is not None).image.shape[-2:]
         looked = self._whole if self.inference == "whole" else self._sliding
-        return looked(network, optical, sar, text, (height, width))
+        return looked(network, optical, sar, text, shape_of(optical, sar))
 
     def tiling(self, gsd_m: float | None) -> Tiling:
         """Tiles that the network sees at the scale of the scene."""

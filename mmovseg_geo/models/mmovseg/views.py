@@ -26,6 +26,12 @@ class Pixels(NamedTuple):
     valid: Tensor
 
 
+def shape_of(*sensors: Pixels | None) -> tuple[int, int]:
+    """Rows and columns of the tiles, of which at least one sensor saw something."""
+    image = next(seen.image for seen in sensors if seen is not None)
+    return image.shape[-2], image.shape[-1]
+
+
 class View(Protocol):
     """What differs between the variants beside their networks."""
 
@@ -80,11 +86,8 @@ class CompactView:
         shown = [None if seen is None else self._shown(seen, factor, gsd_m) for seen in (optical, sar)]
         (planes, valid), (sar_planes, sar_valid) = (pair or (None, None) for pair in shown)
         logits = network(planes, sar_planes, text, valid, sar_valid)
-        height, width = next(seen for seen in (optical, sar) if seen is not None).image.shape[-2:]
-        present = planes if planes is not None else sar_planes
-        assert present is not None, "a batch carries at least one sensor"
-        rows, cols = present.shape[-2:]
-        return scores_on_tile(logits, (height, width), (rows * factor, cols * factor))
+        rows, cols = next(image for image in (planes, sar_planes) if image is not None).shape[-2:]
+        return scores_on_tile(logits, shape_of(optical, sar), (rows * factor, cols * factor))
 
     def tiling(self, gsd_m: float | None) -> Tiling:
         factor = self.reduction(gsd_m) if gsd_m else 1

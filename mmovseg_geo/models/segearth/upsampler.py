@@ -12,7 +12,6 @@ source cells under a square (M along an axis).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
@@ -24,6 +23,7 @@ from torch.nn import functional as F
 from mmovseg_geo.errors import ConfigError, WeightsError
 from mmovseg_geo.models.pickled import read_checkpoint
 from mmovseg_geo.models.segearth.recipe import Upsampling
+from mmovseg_geo.models.state_dict import load
 
 STAGES = 4
 FACTOR = 2**STAGES
@@ -83,7 +83,7 @@ def load_upsampler(path: str | Path, *, patch: int = FACTOR, trust_pickle: bool 
         )
     upsampler = build_upsampler(kind, last.shape[0], patch=patch)
     assert isinstance(upsampler, JointBilateralUpsampler), "neither kind is bilinear"
-    _fill(upsampler, state, path)
+    load(upsampler, {key: value.float() for key, value in state.items()}, source=str(path))
     return upsampler.eval().requires_grad_(False)
 
 
@@ -265,12 +265,3 @@ def _pointwise(conv: Any, x: Tensor) -> Tensor:
 
 def _stage_names(shared: bool) -> list[str]:
     return ["up"] * STAGES if shared else [f"up{stage + 1}" for stage in range(STAGES)]
-
-
-def _fill(upsampler: nn.Module, state: Mapping[str, Tensor], path: str | Path) -> None:
-    """Strictly, with one error that names the file."""
-    try:
-        upsampler.load_state_dict(state, strict=True)
-    except RuntimeError as error:
-        reason = "; ".join(line.strip() for line in str(error).splitlines()[1:4])
-        raise WeightsError(f"{path}: does not fit the upsampler it looks like: {reason}") from error
