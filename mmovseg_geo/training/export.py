@@ -37,4 +37,5 @@ def write_compact(path: Path, network: nn.Module, about: Mapping[str, str]) -> N
             state[name] = value.to(torch.float16 if value.is_floating_point() else value.dtype).contiguous().clone()
     partial = path.with_suffix(".partial")
     save_file(state, partial, metadata={"variant": "mmovseg-compact", **about})
+    partial.chmod(0o644)  # safetensors makes files that only their owner reads
     partial.replace(path)
