@@ -178,7 +178,8 @@ def _renumbered(read: Callable[[Window], Indices], table: Indices, window: Windo
 
 def _edges(length: int, side: int) -> NDArray[np.int64]:
     """Ends of blocks of about equal length."""
-    return np.linspace(0, length, max(1, round(length / side)) + 1).round().astype(np.int64)
+    ends: NDArray[np.int64] = np.linspace(0, length, max(1, round(length / side)) + 1).round().astype(np.int64)
+    return ends
 
 
 def _chosen(counts_NK: NDArray[np.int64], share: float, seed: int) -> list[int]:
