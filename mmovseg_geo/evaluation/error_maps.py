@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 RIGHT, WRONG, NOTHING = 1, 2, 3
 VERDICTS = Vocabulary.from_entries(
     [
-        {"id": RIGHT, "name": "right", "color": "#dfe6dc"},
-        {"id": WRONG, "name": "wrong", "color": "#c22f2f"},
+        {"id": RIGHT, "name": "right", "color": "#e8ece6"},
+        {"id": WRONG, "name": "wrong", "color": "#c2167a"},
         {"id": NOTHING, "name": "no data in the map", "color": "#f0b030"},
     ]
 )

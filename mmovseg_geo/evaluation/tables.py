@@ -147,7 +147,7 @@ def report_lines(found: Sequence[Evaluation]) -> list[str]:
 def footnotes(found: Evaluation) -> list[str]:
     """What the numbers mean, in sentences."""
     notes = [
-        f"Scores in hundredths, of {found.scores.pixels} pixels in {len(found.scenes)} scenes. Boundary F1 has a "
+        f"Scores in hundredths, of {found.scores.pixels} pixels in {_scenes(len(found.scenes))}. Boundary F1 has a "
         f"tolerance of {found.tolerance.value:g} {'pixels' if found.tolerance.unit else 'm'}."
     ]
     if found.intervals:
@@ -161,6 +161,10 @@ def footnotes(found: Evaluation) -> list[str]:
         if entry.note or not entry.of:
             notes.append(f"Published: {entry.method} {entry.value:g} {entry.metric}{of}{note}, {entry.source}.")
     return notes
+
+
+def _scenes(count: int) -> str:
+    return "1 scene" if count == 1 else f"{count} scenes"
 
 
 def main_number(published: Iterable[Published], method: str, metric: str, of: str = "") -> Published | None:

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import geopandas
 import numpy as np
+import pyogrio
 import shapely
 from pyogrio.errors import DataLayerError, DataSourceError
 from rasterio.features import rasterize
-from rasterio.windows import Window as RasterWindow
-from rasterio.windows import transform as window_transform
 
 from mmovseg_geo.errors import ConfigError, MissingCRS, NoOverlap, SceneError, a_few
 from mmovseg_geo.grid import Window, crs_name
@@ -44,14 +43,13 @@ class BurnedLabels:
 
     def read(self, window: Window) -> NDArray[np.uint8]:
         """Class indices (H, W) of a window of the grid."""
-        affine = window_transform(RasterWindow(window.col, window.row, window.width, window.height), self.grid.affine)
-        corners = [affine * corner for corner in ((0, 0), (window.width, 0), (0, window.height), window.shape[::-1])]
-        near = np.sort(self._tree.query(shapely.MultiPoint(corners).envelope))
+        here = self.grid[window.slices]
+        near = np.sort(self._tree.query(shapely.box(*here.boundingbox.bbox)))
         if not len(near):
             return np.full(window.shape, self.outside, np.uint8)
         pairs = [(self._shapes[at], int(self._indices[at])) for at in near]
         burned: NDArray[np.uint8] = rasterize(
-            pairs, out_shape=window.shape, fill=self.outside, transform=affine, dtype="uint8"
+            pairs, out_shape=window.shape, fill=self.outside, transform=here.affine, dtype="uint8"
         )
         return burned
 
@@ -155,7 +153,9 @@ def _frame(path: Path, area: geopandas.GeoSeries | None = None) -> geopandas.Geo
     try:
         if path.suffix.lower() == ".parquet":
             return geopandas.read_parquet(path)
-        return geopandas.read_file(path, bbox=area)
+        # Only the place of a file with a CRS can be compared with that of the area.
+        placed = area is not None and pyogrio.read_info(path)["crs"] is not None
+        return geopandas.read_file(path, bbox=area if placed else None)
     except ImportError as error:
         raise ConfigError(f"{path}: GeoParquet needs pyarrow, which is not installed: pip install pyarrow.") from error
     except (DataSourceError, DataLayerError, OSError, ValueError) as error:
