@@ -120,7 +120,7 @@ def confusion_table(found: Evaluation) -> Table:
 
 def cloud_table(found: Sequence[Evaluation]) -> Table:
     """How scores fall as clouds grow: a line for each cover."""
-    names = found[0].classes.names
+    names = [name for name in found[0].classes.names if any(one.scores.iou[name] is not None for one in found)]
     rows = tuple(
         (
             float(one.cover or 0.0),
@@ -131,7 +131,8 @@ def cloud_table(found: Sequence[Evaluation]) -> Table:
         )
         for one in found
     )
-    return Table("clouds", ("clouds", "mIoU", "pixel accuracy", "mean boundary F1", *names), rows)
+    header = ("clouds", "mIoU", "pixel accuracy", "mean boundary F1", *(f"IoU {name}" for name in names))
+    return Table("clouds", header, rows)
 
 
 def report_lines(found: Sequence[Evaluation]) -> list[str]:
@@ -141,16 +142,16 @@ def report_lines(found: Sequence[Evaluation]) -> list[str]:
     lines = [first.title]
     for table in shown_tables:
         lines += ["", *as_text(table)]
-    return [*lines, "", *footnotes(first)]
+    return [*lines, "", *footnotes(first, with_intervals=first.cover is None)]
 
 
-def footnotes(found: Evaluation) -> list[str]:
+def footnotes(found: Evaluation, *, with_intervals: bool = True) -> list[str]:
     """What the numbers mean, in sentences."""
     notes = [
         f"Scores in hundredths, of {found.scores.pixels} pixels in {_scenes(len(found.scenes))}. Boundary F1 has a "
         f"tolerance of {found.tolerance.value:g} {'pixels' if found.tolerance.unit else 'm'}."
     ]
-    if found.intervals:
+    if found.intervals and with_intervals:
         few = f" {len(found.scenes)} scenes are few: the intervals are rough." if len(found.scenes) < FEW else ""
         notes.append(f"low and high: 95 % interval, bootstrap of {found.intervals.draws} draws over scenes.{few}")
     if found.unlabelled:
