@@ -68,8 +68,8 @@ class Loop:
             OutputError: a checkpoint that cannot be written.
         """
         settings = self.settings
-        if settings.tf32:
-            torch.set_float32_matmul_precision("high")
+        if self.processes.device.type == "cuda":
+            torch.set_float32_matmul_precision("high" if settings.tf32 else "highest")
         self.stage.train()
         batches = training_batches(self.samples, settings, self.processes, first_step=self.step)
         shown = self.processes.is_first
@@ -116,8 +116,8 @@ class Loop:
         with torch.no_grad():
             for name, value in self.weights.items():
                 value.copy_(state["weights"][name])
-            for name, value in self.average.items():
-                value.copy_(state["average"][name])
+            for name, mean in self.average.items():
+                mean.copy_(state["average"][name])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.step, self.best, self.waited = state["step"], state["best"], state["waited"]
@@ -162,7 +162,7 @@ class Loop:
             with self._together(is_last=number == len(parts) - 1):
                 with mixed(device, self.dtype):
                     found = self.module(part)
-                self.scaler.scale(found * share).backward()  # type: ignore[no-untyped-call]
+                self.scaler.scale(found * share).backward()
             loss += found.detach().double() * share
         mean = float(self.processes.summed(loss)) / self.processes.world
         self.scaler.unscale_(self.optimizer)
@@ -173,7 +173,8 @@ class Loop:
         self.scaler.update()
         if self.average:
             keep = min(settings.average, (1 + self.step) / (10 + self.step))
-            get_ema_multi_avg_fn(keep)(list(self.average.values()), list(self.weights.values()), self.step)
+            update = get_ema_multi_avg_fn(keep)  # type: ignore[no-untyped-call]
+            update(list(self.average.values()), list(self.weights.values()), self.step)
         self.step += 1
         return mean
 

@@ -6,7 +6,8 @@ So a resumed run, or one of several processes, sees what a run in one piece by o
 from __future__ import annotations
 
 from collections.abc import Iterator, Sized
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
@@ -16,7 +17,8 @@ from mmovseg_geo.training.loop_processes import Processes
 from mmovseg_geo.training.loop_settings import LoopSettings
 
 
-class Draw(NamedTuple):
+@dataclass(frozen=True)
+class Draw:
     """One sample of a run: which image, and its place in the run, which seeds its augmentation."""
 
     index: int
@@ -80,8 +82,10 @@ def validation_batches(
     return _read(_Told(samples), own, settings.workers)
 
 
-def _read(told: _Told, draws: Any, workers: int, **more: bool) -> Iterator[dict[str, Any]]:
-    loader: DataLoader[Any] = DataLoader(told, batch_sampler=draws, num_workers=workers, collate_fn=_collated, **more)
+def _read(told: _Told, draws: Any, workers: int, *, pin_memory: bool = False) -> Iterator[dict[str, Any]]:
+    loader: DataLoader[Any] = DataLoader(
+        told, batch_sampler=draws, num_workers=workers, collate_fn=_collated, pin_memory=pin_memory
+    )
     for batch in loader:
         if isinstance(batch, MmovsegError):
             raise batch

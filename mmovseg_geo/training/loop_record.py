@@ -112,7 +112,7 @@ def _board(folder: Path, after: int) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return None
-    return SummaryWriter(str(folder), purge_step=after + 1 if after else None)  # type: ignore[no-untyped-call]
+    return SummaryWriter(str(folder), purge_step=after + 1 if after else None)
 
 
 def _duration(seconds: float) -> str:

@@ -103,7 +103,7 @@ class DistillationStage(Stage):
         given_BCHW, given_BC = self._seen(self.student.visual, sar)
         with torch.autocast(given_BC.device.type, enabled=False):
             off_BHW = 1 - F.cosine_similarity(given_BCHW.float(), wanted_BCHW.float(), dim=1)
-            share_BHW = F.adaptive_avg_pool2d(valid_B1HW, off_BHW.shape[-2:])[:, 0]
+            share_BHW = F.adaptive_avg_pool2d(valid_B1HW, (off_BHW.shape[-2], off_BHW.shape[-1]))[:, 0]
             patches_B = (off_BHW * share_BHW).sum((1, 2)) / share_BHW.sum((1, 2)).clamp(min=1e-6)
             return patches_B, 1 - F.cosine_similarity(given_BC.float(), wanted_BC.float(), dim=1)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
@@ -29,9 +31,9 @@ def split_attention(tower: nn.Module) -> list[nn.Parameter]:
     learning = []
     for attention in [part for part in tower.modules() if isinstance(part, nn.MultiheadAttention)]:
         parametrize.register_parametrization(attention, TABLE, JoinedRows())
-        blocks = attention.parametrizations[TABLE]
+        parametrizations: Any = attention.parametrizations
         for number, part in enumerate(PARTS):
-            rows: nn.Parameter = getattr(blocks, f"original{number}")
+            rows: nn.Parameter = getattr(parametrizations[TABLE], f"original{number}")
             rows.requires_grad_(part != "key")
             if part != "key":
                 learning.append(rows)

@@ -93,11 +93,11 @@ def cut(sample: Sample, size: int, rng: Generator, settings: Augmentation) -> Sa
         image = image.flip(-1) if mirrored else image
         return torch.rot90(image, turns, (-2, -1)).contiguous()
 
-    return Sample(
-        *(None if part is None else placed(part, 0.0) for part in resized(sample, shape)),
-        None if sample.labels is None else placed(_nearest(sample.labels, shape), IGNORE),
-        sample.gsd_m / factor,
+    optical, sar, optical_valid, sar_valid = (
+        None if part is None else placed(part, 0.0) for part in resized(sample, shape)
     )
+    labels = None if sample.labels is None else placed(_nearest(sample.labels, shape), IGNORE)
+    return Sample(optical, sar, optical_valid, sar_valid, labels, sample.gsd_m / factor)
 
 
 def resized(

@@ -105,7 +105,7 @@ class AlignmentStage(Stage):
         if self.settings.token == "cls":
             pairs_of_blocks = zip(given, wanted, strict=True)
         else:
-            share_BHW = F.adaptive_avg_pool2d(valid_BHW[:, None], given[0].shape[-2:])[:, 0]
+            share_BHW = F.adaptive_avg_pool2d(valid_BHW[:, None], (given[0].shape[-2], given[0].shape[-1]))[:, 0]
             pick = self._picked(share_BHW)
             pairs_of_blocks = zip(map(pick, given), map(pick, wanted), strict=True)
         return [

@@ -215,16 +215,16 @@ def _matched(data: Data, sensors: Sequence[Sensor]) -> list[Pair]:
             )
         head, _, tail = pattern.partition(PLACEHOLDER)
         shape = re.compile(f"{re.escape(head)}([^/]+){re.escape(tail)}")
-        places = ((path, path.relative_to(data.folder).as_posix()) for path in data.folder.glob(f"{head}*{tail}"))
-        names = {shape.fullmatch(place): path for path, place in places}
+        listed = data.folder.glob(f"{head}*{tail}")
+        names = {shape.fullmatch(path.relative_to(data.folder).as_posix()): path for path in listed}
         files[sensor] = {match[1]: path for match, path in names.items() if match}
         if not files[sensor]:
             raise ConfigError(f"{data.folder}: no files of {sensor}; looked for {pattern.replace(PLACEHOLDER, '*')}.")
     every = sorted(set().union(*files.values()))
-    for sensor, found in files.items():
-        absent = [name for name in every if name not in found]
+    for kind, places in files.items():
+        absent = [name for name in every if name not in places]
         if absent:
-            raise ConfigError(f"{data.folder}: no {sensor} file for {len(absent)} images: {a_few(absent)}.")
+            raise ConfigError(f"{data.folder}: no {kind} file for {len(absent)} images: {a_few(absent)}.")
     found = [Pair(name, files.get("optical", {}).get(name), files.get("sar", {}).get(name)) for name in every]
     for pair in found:
         if len({path.resolve() for path in pair.files}) < len(pair.files):

@@ -232,4 +232,4 @@ def prepare(recipe: StageRecipe) -> Begin:
     judged = None
     if validation is not None:
         judged = Images(as_pairs(validation), size, labels=Labels(validation.config.labels, len(stage.judged_words)))
-    return Begin(stage, samples, judged, listed + (judged.listed if judged else []))
+    return Begin(stage, samples, judged, [*listed, *(judged.listed if judged else ())])

@@ -75,7 +75,7 @@ def stage_of(path: Path) -> str | None:
     Raises:
         ConfigError: it cannot be read, or names a stage that is unknown.
     """
-    loaded = strict_yaml(path)
+    loaded = strict_yaml(path, "the recipe")
     if not isinstance(loaded, dict) or "stage" not in loaded:
         return None
     stage = loaded["stage"]
@@ -96,7 +96,7 @@ def read_stage_recipe(path: Path, *, folder: Path | None = None) -> StageRecipe:
     stage = stage_of(path)
     if stage is None:
         raise ConfigError(f"{path} names no stage. Known: {', '.join(STAGES)}.")
-    given: dict[str, Any] = strict_yaml(path)
+    given: dict[str, Any] = strict_yaml(path, "the recipe")
     _check_keys(given, KEYS, "", path)
     module = import_module(STAGES[stage])
     here = path.parent

@@ -118,7 +118,7 @@ class UpsamplerStage(Stage):
 
     def shown(self, batch: Mapping[str, Any]) -> Tensor:
         """Normalized images (B, 3, H, W)."""
-        image = batch["optical"]
+        image: Tensor = batch["optical"]
         if self.settings.normalization == "clip":
             return normalize(image)
         mean, std = (torch.tensor(v, device=image.device).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
@@ -127,8 +127,8 @@ class UpsamplerStage(Stage):
     @torch.no_grad()
     def features(self, image_B3HW: Tensor) -> Tensor:
         """What enters the last block (B, C, h, w), in the space of the words."""
-        patches_BChw, _ = BeforeLast(self.visual)(image_B3HW)
-        return patches_BChw.float()
+        patches_BChw: Tensor = BeforeLast(self.visual)(image_B3HW)[0].float()
+        return patches_BChw
 
     def groups(self, weight_decay: float) -> list[dict[str, Any]]:
         return [{"params": list(self.trained().values()), "rate": 1.0, "weight_decay": weight_decay}]
@@ -185,7 +185,7 @@ class UpsamplerStage(Stage):
         with torch.autocast(wanted_BChw.device.type, enabled=False):
             directions = F.normalize(torch.randn(wanted_BChw.shape[1], self.settings.projection), dim=0)
             off = torch.einsum("bchw,cd->bdhw", averaged_BChw.float() - wanted_BChw, directions.to(wanted_BChw.device))
-            spread = (self.spread(wanted_BChw) + 0.1).exp().clamp(min=SMALLEST_SPREAD)
+            spread: Tensor = (self.spread(wanted_BChw) + 0.1).exp().clamp(min=SMALLEST_SPREAD)
             return (off.square() / (2 * spread.square()) + spread.log()).mean()
 
 
