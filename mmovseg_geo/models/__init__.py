@@ -140,7 +140,10 @@ def _imported(target: str) -> Callable[..., Any]:
     try:
         found: Callable[..., Any] = getattr(import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise ConfigError(f"Cannot load the model builder {target!r}: {error}.") from error
+        advice = "Give package.module:builder that Python finds from here."
+        raise ConfigError(f"Cannot load the model builder {target!r}: {error}. {advice}") from error
+    if not callable(found):
+        raise ConfigError(f"{target!r} builds no model: it is a {type(found).__name__}. Name a function or a class.")
     return found
 
 

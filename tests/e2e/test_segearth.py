@@ -99,18 +99,29 @@ def test_a_real_scene_with_both_sensors_is_mapped_from_python(shared, tmp_path, 
         ("segearth-ov", {"checkpoint": "missing.pt"}, "missing.pt: no such file"),
         ("segearth-ov2", {"checkpoint": "x.pt"}, "optical_checkpoint or sar_checkpoint"),
         ("segearth-ov", {"biass": "0"}, "Did you mean bias"),
+        ("segearth-ov", {"optical_weight": "0.5"}, "has no option 'optical_weight'. It has attention, last"),
+        ("segearth-ov", {"upsampler": "sharp"}, "neither a file nor known. Known: auto, jbu_one"),
+        ("segearth-ov2", {"optical_wait": "0.3"}, "Did you mean optical_weight"),
+        ("segearth-ov2", {"sar_biass": "0"}, "Did you mean sar_bias"),
+        ("segearth-ov2", {"zoom": "2"}, "with optical_ or sar_ before them for one sensor"),
         ("segearth-ov2", {"optical_weight": "half"}, "is not a number of 0 to 1"),
+        ("segearth-ov2", {"optical_weight": "2"}, "is not a number of 0 to 1"),
     ],
 )
 def test_what_cannot_be_put_together_is_refused(scene, refused, cache, model, options, message):
     assert message in refused("segment", scene[0], "--model", model, "--classes", "water,road", *flags(**options))
 
 
+def test_all_missing_weights_are_told_at_once(scene, refused, cache):
+    message = refused("segment", *scene, "--model", "segearth-ov2", "--classes", "water,road")
+    assert "mmovseg models pull clip-vitb16-openai" in message
+    assert "mmovseg models pull alignearth-sar-vitb16" in message
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"upsampler": "jbu_one"}, "--from FILE"),
-        ({"upsampler": "sharp"}, "neither a file nor known. Known: auto, jbu_one"),
         ({"activation": "relu"}, "activation 'relu' is unknown"),
         ({"last": "9"}, "does not fit an image tower of 3 blocks"),
     ],

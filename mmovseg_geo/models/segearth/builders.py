@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import nn
 
-from mmovseg_geo.errors import ConfigError, VocabularyError, WeightsError
+from mmovseg_geo.errors import ConfigError, VocabularyError, WeightsError, did_you_mean
 from mmovseg_geo.models import hub, registry
 from mmovseg_geo.models.compute import device_of
 from mmovseg_geo.models.segearth.encoder import load_encoder
@@ -30,6 +31,8 @@ OPENAI_CHANNELS = 512
 """Of the features that the published upsamplers were trained on."""
 
 ENCODER_OPTIONS = ("encoder", "checkpoint", "activation")
+OPTIONS = (*(entry.name for entry in fields(Recipe)), *ENCODER_OPTIONS)
+"""What may be asked for of a sensor."""
 
 FOREIGN = "ViT-B-16"
 """Architecture that a checkpoint given without one is taken for, as in the published program: with the exact GELU."""
@@ -93,10 +96,24 @@ def _built(
         raise VocabularyError(f'{name} knows no classes of its own; give some: --classes "water,building|house".')
     if weights is not None:
         raise WeightsError(f"{name} takes its encoder by --model-option checkpoint=FILE, not as the model {weights}.")
+    _check_names(name, parts, options)
     own, mixing = _by_sensor(name, parts, options)
+    # All that was asked for is looked at, and every file found, before the first network is built.
+    looks = [_look(part, own[part.sensor]) for part in parts]
+    paths = _encoder_files(name, looks)
     words = [word for entry in vocabulary.classes for word in entry.words]
-    views = {part.sensor: _view(name, part, own[part.sensor], words, device) for part in parts}
+    views = {look.part.sensor: _view(look, path, words, device) for look, path in zip(looks, paths, strict=True)}
     return SegEarthSegmenter(name, views, vocabulary, device=device, precision=precision, **mixing)
+
+
+def _check_names(name: str, parts: tuple[Part, ...], options: Mapping[str, Any]) -> None:
+    of_one = [f"{part.sensor}_{option}" for part in parts for option in OPTIONS] if len(parts) > 1 else []
+    known = [*OPTIONS, *of_one, *(["optical_weight"] if of_one else [])]
+    others = "; optical_weight; and these with optical_ or sar_ before them for one sensor" if of_one else ""
+    for option in options:
+        if option not in known:
+            advice = did_you_mean(option, known, otherwise=f"It has {', '.join(OPTIONS)}{others}.")
+            raise ConfigError(f"{name} has no option {option!r}. {advice}")
 
 
 def _by_sensor(
@@ -124,31 +141,59 @@ def _by_sensor(
 
 def _share(value: Any) -> float:
     try:
-        return float(value)
-    except ValueError:
-        raise ConfigError(f"model option optical_weight {value!r} is not a number of 0 to 1.") from None
+        share = float(value)
+    except (TypeError, ValueError):
+        share = math.nan
+    if not 0 <= share <= 1:
+        raise ConfigError(f"model option optical_weight {value!r} is not a number of 0 to 1.")
+    return share
 
 
-def _view(name: str, part: Part, options: dict[str, Any], words: list[str], device: str) -> View:
+class Look(NamedTuple):
+    """How a sensor's images are looked at; `checkpoint` is None where the encoder's weights go by name."""
+
+    part: Part
+    recipe: Recipe
+    encoder: str
+    checkpoint: Path | None
+    activation: str
+
+
+def _look(part: Part, options: dict[str, Any]) -> Look:
     chosen: dict[str, str] = {key: str(options.pop(key)) for key in ENCODER_OPTIONS if key in options}
     recipe = part.recipe.with_options(options)
-    path, encoder = _encoder_file(name, part, chosen)
-    model = load_encoder(path, encoder, chosen.get("activation", "auto"))
+    known = ("auto", *UPSAMPLERS, "bilinear", "none")
+    if recipe.upsampler not in known and not Path(recipe.upsampler).is_file():
+        raise ConfigError(f"upsampler {recipe.upsampler!r} is neither a file nor known. Known: {', '.join(known)}.")
+    checkpoint = Path(chosen["checkpoint"]) if "checkpoint" in chosen else None
+    encoder = chosen.get("encoder", part.encoder if checkpoint is None else FOREIGN)
+    return Look(part, recipe, encoder, checkpoint, chosen.get("activation", "auto"))
+
+
+def _encoder_files(name: str, looks: list[Look]) -> list[Path]:
+    """The weights of each encoder; one error tells of all that are missing."""
+    found, missing = [], []
+    for look in looks:
+        if look.checkpoint is None and look.encoder != look.part.encoder:
+            raise WeightsError(
+                f"{name} has no weights for the encoder {look.encoder}.\n"
+                "  Give the file too: --model-option checkpoint=FILE."
+            )
+        try:
+            found.append(look.checkpoint or registry.weights_file(look.part.weights))
+        except WeightsError as error:
+            missing.append(str(error))
+    if missing:
+        raise WeightsError("\n".join(missing))
+    return found
+
+
+def _view(look: Look, path: Path, words: list[str], device: str) -> View:
+    model = load_encoder(path, look.encoder, look.activation)
     visual = model.visual
-    upsampler, about = _upsampler(recipe.upsampler, visual.output_dim, visual.patch_size[0])
-    about |= {"encoder": encoder, "weights": path.name, "weights_sha256": hub.digest(path)}
-    return View(model, upsampler, recipe, words, device=device_of(device), about=about)
-
-
-def _encoder_file(name: str, part: Part, chosen: Mapping[str, str]) -> tuple[Path, str]:
-    if "checkpoint" in chosen:
-        return Path(chosen["checkpoint"]), chosen.get("encoder", FOREIGN)
-    if chosen.get("encoder", part.encoder) != part.encoder:
-        raise WeightsError(
-            f"{name} has no weights for the encoder {chosen['encoder']}.\n"
-            "  Give the file too: --model-option checkpoint=FILE."
-        )
-    return registry.weights_file(part.weights), part.encoder
+    upsampler, about = _upsampler(look.recipe.upsampler, visual.output_dim, visual.patch_size[0])
+    about |= {"encoder": look.encoder, "weights": path.name, "weights_sha256": hub.digest(path)}
+    return View(model, upsampler, look.recipe, words, device=device_of(device), about=about)
 
 
 def _upsampler(choice: str, channels: int, patch: int) -> tuple[nn.Module | None, dict[str, Any]]:
@@ -168,9 +213,6 @@ def _upsampler(choice: str, channels: int, patch: int) -> tuple[nn.Module | None
     if choice == "bilinear":
         return build_upsampler("bilinear", channels), {}
     path = registry.weights_file(UPSAMPLERS[choice]) if choice in UPSAMPLERS else Path(choice)
-    if choice not in UPSAMPLERS and not path.is_file():
-        known = ", ".join(("auto", *UPSAMPLERS, "bilinear", "none"))
-        raise ConfigError(f"upsampler {choice!r} is neither a file nor known. Known: {known}.")
     module = load_upsampler(path, patch=patch)
     if module.dim != channels:
         raise ConfigError(

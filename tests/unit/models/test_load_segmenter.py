@@ -20,6 +20,19 @@ def test_options_reach_the_builder() -> None:
 
 
 @pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("no.such.room:builder", "Cannot load the model builder .* Give package.module:builder"),
+        ("os:nothing", "has no attribute 'nothing'. Give package.module:builder"),
+        ("os:path", "'os:path' builds no model: it is a module. Name a function"),
+    ],
+)
+def test_a_builder_that_is_none_is_an_error(model: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_segmenter(model, "water")
+
+
+@pytest.mark.parametrize(
     ("model", "option", "message"),
     [
         ("threshold", "factor", "threshold has no option 'factor'. It has none"),
