@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmovseg_geo.config import EvalConfig
+from mmovseg_geo.config import EvalConfig, Sensors
 from mmovseg_geo.datasets import LabelledImage, LabelledImages
 from mmovseg_geo.datasets.codes import IGNORE, Indices
 from mmovseg_geo.errors import ConfigError, SceneError, did_you_mean
@@ -53,7 +53,9 @@ def evaluate(
     >>> images = open_dataset("configs/datasets/ddhr-sk.yaml", "data")              # doctest: +SKIP
     >>> scores = evaluate(images, load_segmenter("mmovseg-vitb16-ddhr-sk", images.vocabulary()))  # doctest: +SKIP
     """
-    config = EvalConfig(batch_size=batch_size, min_score=min_score, draws=0)
+    # A method of one sensor is not shown the other.
+    shown: Sensors = "both" if len(segmenter.sensors) > 1 else next(iter(segmenter.sensors))
+    config = EvalConfig(batch_size=batch_size, min_score=min_score, draws=0, sensors=shown)
     if tiling is not None:
         config = replace(config, tile_size=tiling.size, overlap=tiling.overlap, blend=tiling.blend)
     return score_images(images, lambda scene: segmenter, config, progress=progress).scores
@@ -112,7 +114,7 @@ def _tallied(
     classes = images.vocabulary()
     told = folder / "confidence.tif"
     found = segment(
-        scene if cover is None else clouded(scene, cover, config.seed),
+        scene if cover is None else clouded(scene, cover, config.seed, image.id),
         segmenter,
         folder / "labels.tif",
         tiling=config.tiling(segmenter.tiling),
