@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from mmovseg_geo import models
+from mmovseg_geo.config import SegmentConfig
+from mmovseg_geo.maps import map_scene
 
 WORDS = ("--classes", "dark,bright", "-o", "maps")
 
@@ -160,6 +162,13 @@ def test_the_model_is_loaded_once(scenes, run, monkeypatch):
     monkeypatch.setattr("mmovseg_geo.maps.load_segmenter", counted)
     run("batch", scenes, *WORDS)
     assert len(loaded) == 1
+
+
+def test_a_model_that_is_loaded_already_maps_a_scene_as_it_is(here, scene):
+    loaded = models.load_segmenter("threshold", "night,day")
+    config = SegmentConfig(model="nothing", polygons=False, preview=False)
+    report = map_scene(*scene, here / "map", config=config, segmenter=loaded).report
+    assert [entry["name"] for entry in report["classes"]] == ["night", "day"]
 
 
 def test_an_unknown_model_stops_the_batch_at_once(scenes, refused):
