@@ -12,6 +12,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from tests.conftest import ROOT
+
+SETS = {path.stem: path for path in sorted((ROOT / "configs" / "datasets").glob("*.yaml"))}
+"""Set to the file that describes it."""
+
 BLOCK = 16
 """Pixels along a side of a flat block, which JPEG keeps."""
 BLOCKS = 5
@@ -228,3 +233,8 @@ COPIES = (
     _sar("yeseg-opt-sar", "test", "png png", 6),
     _sar("hrsid", "test", "png png", 2, background=0),
 )  # fmt: skip
+
+
+def copy_of(dataset: str, split: str | None = None) -> Copy:
+    """The copy of a set's split, by default of the split that it is scored on."""
+    return next(copy for copy in COPIES if copy.dataset == dataset and split in (None, copy.split))

@@ -12,10 +12,7 @@ from mmovseg_geo.evaluation import evaluate
 from mmovseg_geo.models import registry
 from mmovseg_geo.tiles import Tiling
 from mmovseg_geo.vocabulary import Vocabulary
-from tests.conftest import ROOT
-from tests.dataset_copies import COPIES
-
-SETS = {path.stem: path for path in sorted((ROOT / "configs" / "datasets").glob("*.yaml"))}
+from tests.dataset_copies import SETS, copy_of
 
 
 class ByHand:
@@ -155,8 +152,7 @@ def test_the_real_method_runs_on_a_set_with_weights_of_no_worth(tmp_path):
     pytest.importorskip("open_clip")
     from tests.unit.models.segearth.tiny import tiny_encoder
 
-    copy = next(copy for copy in COPIES if copy.dataset == "yeseg-opt-sar")
-    copy.write(tmp_path)
+    copy_of("yeseg-opt-sar").write(tmp_path)
     images = open_dataset(SETS["yeseg-opt-sar"], tmp_path)
     options = {**tiny_encoder(tmp_path), "upsampler": "none", "long_edge": 64}
     segmenter = load_as_published(images.config, "segearth-ov2-sar", device="cpu", precision="fp32", options=options)

@@ -18,10 +18,7 @@ from mmovseg_geo.models import load_segmenter
 from mmovseg_geo.models.threshold import ThresholdSegmenter
 from mmovseg_geo.rasters.labels import LabelRaster
 from tests.conftest import ROOT
-from tests.dataset_copies import BLOCK, COPIES, IGNORED, save
-
-FILES = {path.stem: path for path in sorted((ROOT / "configs" / "datasets").glob("*.yaml"))}
-BY_NAME = {str(copy): copy for copy in COPIES}
+from tests.dataset_copies import BLOCK, COPIES, IGNORED, SETS, copy_of, save
 
 
 def naive_iou(truths, shown, classes):
@@ -45,7 +42,7 @@ def with_mistakes(copy):
 
 def run(copy, root, sensors=None):
     """The set read from its file, and its scores with the `threshold` model."""
-    images = open_dataset(FILES[copy.dataset], root, copy.split)
+    images = open_dataset(SETS[copy.dataset], root, copy.split)
     segmenter = load_segmenter("threshold", images.vocabulary())
     assert isinstance(segmenter, ThresholdSegmenter)
     if sensors:
@@ -54,10 +51,10 @@ def run(copy, root, sensors=None):
 
 
 def test_every_file_has_a_copy_of_the_split_it_is_scored_on():
-    assert {(name, read_dataset(path).evaluate) for name, path in FILES.items()} <= {
+    assert {(name, read_dataset(path).evaluate) for name, path in SETS.items()} <= {
         (c.dataset, c.split) for c in COPIES
     }
-    assert len(FILES) == 32
+    assert len(SETS) == 32
 
 
 @pytest.mark.parametrize("copy", COPIES, ids=str)
@@ -88,7 +85,7 @@ def test_sar_alone_gives_the_scores_of_the_sar_images(copy, tmp_path):
 
 
 def test_the_thin_cloud_images_are_also_found_without_val(tmp_path):
-    copy = BY_NAME["oem-thin-val"]
+    copy = copy_of("oem-thin")
     moved = replace(
         copy,
         optical=copy.optical.replace("/val/", "/"),
@@ -103,49 +100,48 @@ def test_the_thin_cloud_images_are_also_found_without_val(tmp_path):
 
 def test_validation_labels_in_place_of_training_labels_are_refused_by_name(tmp_path):
     """PIE keeps both under the folder name D2masks6."""
-    copy = BY_NAME["pie-cloud-val"]
-    training = BY_NAME["pie-cloud-train"]
+    copy = copy_of("pie-cloud")
+    training = copy_of("pie-cloud", "train")
     replace(training, classes=copy.classes).write(tmp_path)
-    images = open_dataset(FILES["pie-cloud"], tmp_path, "train")
+    images = open_dataset(SETS["pie-cloud"], tmp_path, "train")
     first = next(image for image in images.images if image.id == "tile_1")
     with pytest.raises(SceneError, match=r"tile_1\.png: the stored values 4, 5 stand for no class"):
         images.labels(first)
 
 
-@pytest.mark.parametrize("name", ["isaid-val", "uavid-test", "potsdam-val"])
-def test_labels_of_one_band_hold_the_values_that_colors_stand_for(name, tmp_path):
-    copy = BY_NAME[name]
+@pytest.mark.parametrize("dataset", ["isaid", "uavid", "potsdam"])
+def test_labels_of_one_band_hold_the_values_that_colors_stand_for(dataset, tmp_path):
+    copy = copy_of(dataset)
     plain = replace(copy, code="reduce_zero" if copy.code == "isprs" else "index")
     truths = plain.write(tmp_path)
-    images = open_dataset(FILES[copy.dataset], tmp_path)
+    images = open_dataset(SETS[copy.dataset], tmp_path)
     for image in images.images:
         assert np.array_equal(images.labels(image), truths[image.id])
 
 
 @pytest.mark.parametrize(("dataset", "count"), [("potsdam", 2016), ("vaihingen", 398), ("wbs-si", 499)])
 def test_a_copy_of_another_size_than_published_says_so(dataset, count, tmp_path):
-    copy = next(copy for copy in COPIES if copy.dataset == dataset)
-    copy.write(tmp_path)
-    (note,) = open_dataset(FILES[dataset], tmp_path).notes
+    copy_of(dataset).write(tmp_path)
+    (note,) = open_dataset(SETS[dataset], tmp_path).notes
     assert note.startswith("3 images were found")
     assert str(count) in note
 
 
 def test_classes_and_their_order_are_those_of_mm_ovseg():
     """The order of the two DDHR sets differs, and the spelling is that of the prompts."""
-    assert read_dataset(FILES["ddhr-sk"]).vocabulary().names == ("city", "road", "forest", "water", "farmland")
-    assert read_dataset(FILES["ddhr-ch"]).vocabulary().names == ("city", "road", "farmland", "forest", "water")
-    assert read_dataset(FILES["pie-cloud"]).vocabulary(split="train").names == (
+    assert read_dataset(SETS["ddhr-sk"]).vocabulary().names == ("city", "road", "forest", "water", "farmland")
+    assert read_dataset(SETS["ddhr-ch"]).vocabulary().names == ("city", "road", "farmland", "forest", "water")
+    assert read_dataset(SETS["pie-cloud"]).vocabulary(split="train").names == (
         "backbroad",
         "city",
         "forest",
         "farmland",
     )
-    oem = read_dataset(FILES["oem-thick"])
+    oem = read_dataset(SETS["oem-thick"])
     assert oem.seen == ("bareland", "rangeland", "developedspace", "tree", "agricultureland")
     assert oem.unseen == ("road", "water", "building")
     assert [entry.id for entry in oem.vocabulary(split="train").classes] == [0, 1, 2, 3, 4]
-    assert read_dataset(FILES["ddhr-ch"]).unseen == ("road", "water")
+    assert read_dataset(SETS["ddhr-ch"]).unseen == ("road", "water")
 
 
 @pytest.mark.parametrize(
@@ -160,7 +156,7 @@ def test_classes_and_their_order_are_those_of_mm_ovseg():
     ],
 )
 def test_each_set_of_mm_ovseg_names_its_official_weights(dataset, file):
-    config = read_dataset(FILES[dataset])
+    config = read_dataset(SETS[dataset])
     for method, archive in (("mmovseg-vitb16", "B16.zip"), ("mmovseg-vitl14", "L14.zip")):
         settings = config.settings(method)
         assert isinstance(settings, MMOVSegSettings)
@@ -182,7 +178,7 @@ THRESHOLDS = {
 
 @pytest.mark.parametrize(("dataset", "threshold"), THRESHOLDS.items())
 def test_settings_of_segearth_on_optical_sets(dataset, threshold):
-    config = read_dataset(FILES[dataset])
+    config = read_dataset(SETS[dataset])
     background = {"potsdam": 5, "vaihingen": 5, "udd5": 4}.get(dataset, 0)
     expected = SegEarthSettings(threshold=threshold, background=background, bias=0.0 if dataset == "xbd" else -0.3)
     assert config.settings("segearth-ov") == expected
@@ -191,7 +187,7 @@ def test_settings_of_segearth_on_optical_sets(dataset, threshold):
 
 
 def test_the_second_version_of_segearth_has_other_words_for_two_sets():
-    potsdam, vaihingen = (read_dataset(FILES[name]) for name in ("potsdam", "vaihingen"))
+    potsdam, vaihingen = (read_dataset(SETS[name]) for name in ("potsdam", "vaihingen"))
     assert potsdam.words("segearth-ov")[:3] == (("road", "parking lot"), ("building",), ("low vegetation",))
     assert potsdam.words("segearth-ov2") == (
         ("road",), ("building",), ("grass",), ("tree",), ("car",), ("clutter", "background"),
@@ -202,7 +198,7 @@ def test_the_second_version_of_segearth_has_other_words_for_two_sets():
 
 @pytest.mark.parametrize("dataset", [copy.dataset for copy in COPIES if copy.sar and not copy.optical])
 def test_settings_of_segearth_on_sar_sets(dataset):
-    config = read_dataset(FILES[dataset])
+    config = read_dataset(SETS[dataset])
     (method,) = config.methods
     settings = config.settings(method)
     assert isinstance(settings, SegEarthSettings)
@@ -222,11 +218,10 @@ def test_settings_of_segearth_on_sar_sets(dataset):
         )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["loveda-val", "ddhr-sk-val", "whu-opt-sar-test"])
-def test_the_command_in_the_first_line_maps_an_image_with_the_class_indices_of_the_set(name, tmp_path, monkeypatch):
-    copy = BY_NAME[name]
+@pytest.mark.parametrize("dataset", ["loveda", "ddhr-sk", "whu-opt-sar"])
+def test_the_command_in_the_first_line_maps_an_image_with_the_class_indices_of_the_set(dataset, tmp_path, monkeypatch):
+    copy, path = copy_of(dataset), SETS[dataset]
     truths = copy.write(tmp_path)
-    path = FILES[copy.dataset]
     words = path.read_text(encoding="utf-8").splitlines()[0].removeprefix("# mmovseg ").split()
     one = copy.ids[0]
     files = {"image": copy.optical, "rgb": copy.optical, "sar": copy.sar}
@@ -248,9 +243,9 @@ def test_the_command_in_the_first_line_maps_an_image_with_the_class_indices_of_t
 
 def test_the_page_lists_every_set():
     page = (ROOT / "docs" / "datasets.md").read_text(encoding="utf-8")
-    assert set(re.findall(r"^\| `([\w-]+)\.yaml` \|", page, flags=re.MULTILINE)) == set(FILES)
+    assert set(re.findall(r"^\| `([\w-]+)\.yaml` \|", page, flags=re.MULTILINE)) == set(SETS)
     rows = dict(re.findall(r"^\| `([\w-]+)\.yaml` \| (.*?) \|", page, flags=re.MULTILINE))
-    assert rows == {name: read_dataset(path).title for name, path in FILES.items()}
+    assert rows == {name: read_dataset(path).title for name, path in SETS.items()}
 
 
 def blocks(kind: str) -> list[str]:
@@ -266,8 +261,7 @@ def test_the_example_on_the_page_is_a_description(tmp_path):
 
 
 def test_the_python_on_the_page_scores_a_set(tmp_path, monkeypatch, capsys):
-    copy = BY_NAME["ddhr-sk-val"]
-    copy.write(tmp_path / "data")
+    copy_of("ddhr-sk").write(tmp_path / "data")
     monkeypatch.chdir(tmp_path)
     code = blocks("python")[0].replace("configs/", f"{ROOT.as_posix()}/configs/")
     assert "mmovseg-compact" in code

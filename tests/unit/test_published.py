@@ -6,9 +6,8 @@ import pytest
 
 from mmovseg_geo.datasets import read_dataset
 from mmovseg_geo.published import published
-from tests.conftest import ROOT
+from tests.dataset_copies import SETS
 
-DATASETS = ROOT / "configs" / "datasets"
 SIX = ("pie-cloud", "ddhr-sk", "oem-thick", "oem-thin", "pie-clean", "ddhr-ch")
 
 
@@ -26,7 +25,7 @@ def test_scores_of_mm_ovseg_on_its_six_sets():
 
 
 def test_scores_by_class_average_to_that_of_the_set():
-    dataset = read_dataset(DATASETS / "ddhr-sk.yaml")
+    dataset = read_dataset(SETS["ddhr-sk"])
     values = [value("ddhr-sk", metric="IoU", of=name) for name in dataset.vocabulary().names]
     assert sum(values) / len(values) == pytest.approx(value("ddhr-sk"), abs=0.051)
 
@@ -47,7 +46,7 @@ def test_every_score_is_of_a_set_that_is_described_and_a_method_that_ran_on_it()
         assert entry.source
         if entry.dataset == "mean of the six":
             continue
-        dataset = read_dataset(DATASETS / f"{entry.dataset}.yaml")
+        dataset = read_dataset(SETS[entry.dataset])
         assert entry.method in dataset.methods
         assert not entry.of or entry.of in dataset.vocabulary().names
 
