@@ -25,13 +25,9 @@ def write_card(
 ) -> Path:
     """Write `MODEL_CARD.md` beside the weights, which are those of a step."""
     values = note["recipe"]
-    network = values["network"] if isinstance(values["network"], str) else as_yaml(values["network"]).strip()
     gsd_m = recipe.data.gsd_m
     average = recipe.optimization.average
     facts = {
-        "network": network.replace("\n", ", ")
-        if recipe.start.weights is None
-        else f"that of {recipe.start.weights.name}",
         **stage.facts(),
         "ground sampling distance": "not stated" if gsd_m is None else f"{gsd_m:g} m",
         "normalization": NORMALIZATION,

@@ -141,7 +141,9 @@ class AlignmentStage(Stage):
 
     def facts(self) -> dict[str, str]:
         settings = self.settings
+        params: Any = self.student.params
         return {
+            "encoder": params.architecture or f"{params.family}, {params.depth} blocks of {params.embed_dim} channels",
             "sensors": "SAR (one band)",
             "loss": f"{settings.loss} of {settings.token} embeddings, projection {settings.projection}",
         }

@@ -190,8 +190,11 @@ class SegmentationStage(Stage):
         return write_network(folder / "model.safetensors", self.network, self.begun, {**classes, **about})
 
     def facts(self) -> dict[str, str]:
-        size = self.begun.params.native_size
+        params = self.begun.params
+        size = params.native_size
+        named = [name for name in (params.clip.architecture, params.dino.architecture) if name]
         return {
+            "network": self.begun.variant + (f" of {' and '.join(named)}" if named else ""),
             "classes of training": ", ".join(self.words),
             "classes of validation, asked for by default": ", ".join(self.judged_words),
             "sensors": "optical (red, green, blue) and SAR (one band), or either",
