@@ -68,8 +68,9 @@ def train_area(config: AreaConfig, out: str | Path, *, resume: bool = False, dev
     if resume:
         _require_same(folder, note)
     logger.info(
-        "Learning %s from %d squares of %d scenes%s.",
-        ", ".join(classes.names), len(samples), len(scenes),
+        "Learning %s from %d labelled squares of %s%s.",
+        ", ".join(classes.names), len(samples),
+        scenes[0].name if len(scenes) == 1 else f"{len(scenes)} scenes",
         "" if judged is None else f"; {len(judged)} others are held out",
     )  # fmt: skip
     before = None if judged is None else _scored(stage, judged, config, processes)

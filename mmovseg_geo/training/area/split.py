@@ -81,7 +81,7 @@ def scanned(
 
     Raises:
         SceneError: no label in any scene, or one that is no class. ConfigError: a class that was asked for without any
-            pixel.
+            pixel, or a single class with pixels.
     """
     side = config.block_size or block_side(scenes)
     every = [_cut(one, side, len(classes)) for one in scenes]
@@ -89,6 +89,12 @@ def scanned(
     files = a_few(dict.fromkeys(str(one.labels_path) for one in scenes), 3)
     if not there_K.any():
         raise SceneError(f"{files}: no pixel of the scenes has a label. Check that the labels lie where the images do.")
+    if there_K.sum() == 1:
+        only = classes.names[int(there_K.argmax())]
+        raise ConfigError(
+            f"{files}: only {only!r} is labelled, so nothing tells what is not {only}.\n"
+            "  Label something else too; or if pixels in no shape are something else, say what: --outside background."
+        )
     if there_K.all():
         return list(scenes), classes, every
     empty = a_few(name for name, there in zip(classes.names, there_K, strict=True) if not there)

@@ -259,6 +259,14 @@ def test_an_empty_class_is_refused(config: AreaConfig) -> None:
     assert "labelled snow" in said
 
 
+def test_a_class_without_anything_else_is_refused(config: AreaConfig, tmp_path: Path) -> None:
+    path = shapes(tmp_path / "roofs.gpkg", ["roof", None])
+    alone = replace(config, labels=(path,), labelling=EvalConfig(class_field="crop"))
+    assert "--outside background" in refused(alone, ConfigError)
+    _, classes, _ = prepared(replace(alone, labelling=EvalConfig(class_field="crop", outside="background")))
+    assert classes.names == ("background", "roof")
+
+
 def test_a_file_that_is_given_twice_is_refused(config: AreaConfig) -> None:
     twice = replace(config, optical=config.optical * 2, sar=config.sar * 2, labels=config.labels * 2)
     assert "s2.tif was given twice" in refused(twice, SceneError)
