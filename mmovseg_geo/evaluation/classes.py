@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from mmovseg_geo.errors import ConfigError, SceneError, VocabularyError, a_few
 from mmovseg_geo.vocabulary import Vocabulary
 
 MOST_CLASSES = 254
+STRANGE = 254
+"""Stands for a value of no class; indices end below it."""
 
 
 @dataclass(frozen=True)
@@ -41,15 +44,26 @@ class Meaning:
         """
         if stored.dtype.kind == "f":
             stored = self._whole(stored, valid)
+        coded = self._table[stored] if stored.dtype == np.uint8 else self._coded(stored)
+        coded[~valid] = IGNORE
+        strange = coded == STRANGE
+        if strange.any():
+            raise SceneError(self._unknown(stored[strange]))
+        return coded
+
+    @cached_property
+    def _table(self) -> Indices:
+        """What each byte stands for."""
+        return self._coded(np.arange(256))
+
+    def _coded(self, stored: NDArray[Any]) -> Indices:
+        """Class indices, `IGNORE` for ignored values and `STRANGE` for unknown ones."""
         known = np.array(sorted(self.index), np.int64)
         to = np.array([self.index[value] for value in known.tolist()], np.uint8)
         at = np.minimum(np.searchsorted(known, stored), len(known) - 1)
-        hit = known[at] == stored
-        left_out = ~valid | np.isin(stored, list(self.ignored))
-        strange = ~hit & ~left_out
-        if strange.any():
-            raise SceneError(self._unknown(stored[strange]))
-        return np.where(left_out, np.uint8(IGNORE), to[at]).astype(np.uint8)
+        coded: Indices = np.where(known[at] == stored, to[at], np.uint8(STRANGE))
+        coded[np.isin(stored, list(self.ignored))] = IGNORE
+        return coded
 
     def index_of(self, value: Any) -> int | None:
         """The class index of a value of a vector file: a name, a further word, or an id; 255 for an ignored one."""

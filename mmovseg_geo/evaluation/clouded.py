@@ -27,7 +27,7 @@ LONGEST = 1536
 
 @dataclass(frozen=True, eq=False)
 class Clouds:
-    """Opacity and shadow of a scene of `shape`, 0..1, made at `coarse` rows and columns or finer."""
+    """Opacity and shadow of a scene of `shape`, 0..1; for a large scene they are made smaller, and stretched."""
 
     shape: tuple[int, int]
     opacity: Floats
@@ -82,16 +82,19 @@ class CloudedLayer(Layer):
         return np.where(valid, self.clouds.over(values, window), np.float32(0)), valid
 
 
-def clouded(scene: Scene, cover: float, seed: int) -> Scene:
+def clouded(scene: Scene, cover: float, seed: int, name: str = "") -> Scene:
     """The scene with opaque clouds over a share `cover` of its optical image; the SAR image stays.
 
     The clouds of a scene grow with the cover: what a small cover hides, a larger one hides too. 0 changes nothing.
+
+    Args:
+        name: each has clouds of its own; by default that of the scene.
     """
     if cover <= 0 or scene.optical is None:
         return scene
     own = {entry.name: getattr(scene.optical, entry.name) for entry in fields(Layer)}
     return replace(
-        scene, optical=CloudedLayer(**own, clouds=clouds_of(scene.name, scene.shape, cover, seed, scene.gsd_m))
+        scene, optical=CloudedLayer(**own, clouds=clouds_of(name or scene.name, scene.shape, cover, seed, scene.gsd_m))
     )
 
 

@@ -90,10 +90,12 @@ def _name_lines(draw: ImageDraw.ImageDraw, ends: list[tuple[float, str, Any]], x
     places = [end[0] for end in ends]
     for at in range(1, len(places)):
         places[at] = max(places[at], places[at - 1] + room)
-    overshoot = max(0.0, places[-1] - lowest) if places else 0.0
+    places = [min(place, lowest) for place in places]
+    for at in range(len(places) - 2, -1, -1):
+        places[at] = min(places[at], places[at + 1] - room)
     for y, (_, name, color) in zip(places, ends, strict=True):
-        draw.rectangle((x, y - overshoot - 5, x + 10, y - overshoot + 5), fill=color)
-        draw.text((x + 16, y - overshoot), _fitting(draw, name, _font(15), 180), INK, _font(15), anchor="lm")
+        draw.rectangle((x, y - 5, x + 10, y + 5), fill=color)
+        draw.text((x + 16, y), _fitting(draw, name, _font(15), 180), INK, _font(15), anchor="lm")
 
 
 def _square(draw: ImageDraw.ImageDraw, corner: Corner, cell: int, share: float, known: bool, font: Any) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from mmovseg_geo.config import EvalConfig
+from mmovseg_geo.config import EvalConfig, Sensors
 from mmovseg_geo.datasets import LabelledImages, load_as_published, open_dataset
 from mmovseg_geo.datasets.methods import MMOVSegSettings
 from mmovseg_geo.errors import ConfigError
@@ -94,7 +94,7 @@ def _on_dataset(config: EvalConfig, errors: ErrorMaps | None, progress: Progress
     if config.classes is not None or config.classes_file is not None:
         raise ConfigError(f"The classes are those of {config.dataset}; --classes is for maps given as --predictions.")
     images = open_dataset(config.dataset, config.data, config.split)
-    _require_sensors(images, config)
+    config = _with_sensors(images, config)
     notes = check_images(images, config)
     for note in (*images.notes, *notes):
         logger.warning(note)
@@ -163,16 +163,25 @@ def _loader(images: LabelledImages, config: EvalConfig, method: str | None) -> L
     return load
 
 
-def _require_sensors(images: LabelledImages, config: EvalConfig) -> None:
-    """Refuse sensors and clouds that the set or the model has no use for."""
-    there = {sensor for sensor, patterns in images.split.patterns.items() if patterns and sensor != "labels"}
-    if config.sensors != "both" and config.sensors not in there:
-        raise ConfigError(f"{images.config.name} has no {config.sensors} images; it has {' and '.join(sorted(there))}.")
-    shown = there if config.sensors == "both" else {config.sensors}
-    used = shown.intersection(sensors_of(config.model or DEFAULT) or shown)
+def _with_sensors(images: LabelledImages, config: EvalConfig) -> EvalConfig:
+    """The settings with the sensors that the model can look at, so that it is shown no others.
+
+    Raises:
+        ConfigError: the set has none of them, or clouds would lie over nothing.
+    """
+    model, name = config.model or DEFAULT, images.config.name
+    there = {sensor for sensor in images.split.patterns if sensor != "labels"}
+    shown = there if config.sensors == "both" else there.intersection({config.sensors})
+    used = shown.intersection(sensors_of(model) or shown)
+    if not used:
+        wanted = config.sensors if not shown else " or ".join(sensors_of(model))
+        who = name if not shown else f"{model} needs {wanted} images; {name}"
+        lacks = f"has no {wanted} images; it has" if not shown else "shows"
+        raise ConfigError(f"{who} {lacks} {' and '.join(sorted(shown or there))}.")
     if config.clouds and "optical" not in used:
-        why = f"{images.config.name} shows {' and '.join(sorted(shown))} images"
-        raise ConfigError(f"Clouds lie over optical images, but {config.model or DEFAULT} sees none: {why}.")
+        raise ConfigError(f"Clouds lie over optical images, but {model} on {name} sees {' and '.join(used)} alone.")
+    alone: Sensors = "both" if len(used) > 1 or len(there) == 1 else "optical" if "optical" in used else "sar"
+    return replace(config, sensors=alone)
 
 
 def _part(progress: Progress, number: int, parts: int) -> Progress:

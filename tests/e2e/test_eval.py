@@ -375,6 +375,18 @@ REFUSED = {
         ("--predictions", "maps", "--labels", "truth.tif", "--class-field", "kind"),
         "--class-field is for labels drawn as shapes; truth.tif is a raster",
     ),
+    "clouds over radar": (
+        ("--dataset", "set.yaml", "--model", "threshold", "--sensors", "sar", "--clouds", "50"),
+        "Clouds lie over optical images, but threshold on set sees sar alone",
+    ),
+    "a sensor that is not there": (
+        ("--dataset", "radar.yaml", "--model", "threshold", "--sensors", "optical"),
+        "radar has no optical images; it has sar",
+    ),
+    "a model of another sensor": (
+        ("--dataset", "radar.yaml", "--model", "segearth-ov"),
+        "segearth-ov needs optical images; radar shows sar",
+    ),
     "percent of clouds": (("--dataset", "set.yaml", "--clouds", "120"), "120 is not between 0 and 100"),
     "no such set": (("--dataset", "sets.yaml"), "sets.yaml: No such file"),
     "no data": (("--dataset", "set.yaml", "--data", "there"), "there is no folder"),
@@ -387,6 +399,7 @@ REFUSED = {
 @pytest.fixture
 def bad(mapped, a_set, write, halves) -> None:
     """Files that do not fit the map, and some that do."""
+    Path("radar.yaml").write_text(a_set.read_text().replace("    optical: rgb/{id}.png\n", ""))
     write("truth.tif", halves)
     write("other.tif", halves)
     write("elsewhere.tif", halves, transform=Affine.translation(1e6, 0) @ NORTH_UP)
