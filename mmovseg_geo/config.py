@@ -245,6 +245,9 @@ def read_yaml(path: Path, known: list[str]) -> dict[str, Any]:
         return {}
     if not isinstance(loaded, dict):
         raise ConfigError(f"{path} should hold `key: value` lines; its top level is a {type(loaded).__name__}.")
+    if "splits" in loaded:
+        use = "as --dataset, or its classes as --classes-file"
+        raise ConfigError(f"{path} describes a set of labelled images, it holds no settings. Give it {use}.")
     values: dict[str, Any] = {}
     for key, value in loaded.items():
         for name, item in _unfolded(str(key), value, path):

@@ -20,6 +20,9 @@ from mmovseg_geo.training.real import RealChips
 
 T = TypeVar("T")
 
+NEEDED = ("concepts", "text", "classes", "licence", "sources")
+"""What a recipe must say."""
+
 
 @dataclass(frozen=True)
 class Optimization:
@@ -98,6 +101,11 @@ def read_recipe(path: Path) -> Recipe:
         raise ConfigError(f"{path}: cannot be read as a training recipe ({error}).") from error
     if not isinstance(listed, dict):
         raise ConfigError(f"{path}: expected a mapping of settings.")
+    lacking = [key for key in NEEDED if key not in listed]
+    if lacking:
+        raise ConfigError(
+            f"{path} lacks `{lacking[0]}`, so it is no training recipe. Those of configs/train/ are examples."
+        )
     here = path.parent
     values = dict(listed)
     shared = os.environ.get("MMOVSEG_SHARED")

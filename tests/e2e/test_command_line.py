@@ -281,5 +281,11 @@ def test_polygonize_refuses_what_is_no_map(scene, refused):
     assert "nowhere.tif" in refused("polygonize", "nowhere.tif")
 
 
+def test_train_refuses_settings_that_are_no_recipe(here, refused):
+    (here / "settings.yaml").write_text("model: threshold\nclasses: [dark, bright]\n")
+    message = refused("train", "settings.yaml", "-o", "run")
+    assert "settings.yaml lacks `concepts`, so it is no training recipe" in message
+
+
 def test_train_refuses_a_recipe_that_is_not_there(refused):
     assert "nowhere.yaml" in refused("train", "nowhere.yaml", "-o", "run")

@@ -107,6 +107,7 @@ def test_an_empty_file_is_all_defaults(yaml):
         ("segmentor: x", "Did you mean segmenter?"),
         ("tiling: {sise: 384}", "unknown key tiling.sise. Did you mean size?"),
         ("tiling: 384", "should be a mapping"),
+        ("title: A set\nsplits: {}", "describes a set of labelled images, it holds no settings. Give it as --dataset"),
         ("model: a\nsegmenter: b", "twice"),
         ("- water", "top level is a list"),
         ("a: [1", "not valid YAML"),
