@@ -34,8 +34,7 @@ OPTIONS: dict[str, Any] = {
         str | None,
         _option(MODEL, "--split", metavar="NAME", default="the one of published scores", text="Split of the set."),
     ],
-    "model": SETTINGS["model"],
-    "model_options": SETTINGS["model_options"],
+    **{name: SETTINGS[name] for name in ("model", "model_options")},
     "as_published": Annotated[
         bool | None,
         _option(
@@ -69,8 +68,22 @@ OPTIONS: dict[str, Any] = {
         Path | None,
         _option(FILES, "--labels", metavar="TRUTH", text="What is true: rasters or vectors, paired with maps by name."),
     ],
-    "classes": SETTINGS["classes"],
-    "classes_file": SETTINGS["classes_file"],
+    "classes": Annotated[
+        str | None,
+        _option(
+            FILES,
+            "--classes",
+            metavar='"WATER,BUILDING|HOUSE"',
+            default="those that a map carries",
+            text="Classes with the ids 1, 2, ...; bars give synonyms.",
+        ),
+    ],
+    "classes_file": Annotated[
+        Path | None,
+        _option(
+            FILES, "--classes-file", metavar="FILE", text="Classes with ids and synonyms: YAML, JSON, CSV or text."
+        ),
+    ],
     "class_field": Annotated[
         str | None,
         _option(FILES, "--class-field", metavar="FIELD", text="Field of vector labels that holds the class."),
@@ -136,7 +149,7 @@ OPTIONS: dict[str, Any] = {
 def evaluate(
     talk: Talk,
     config: Annotated[
-        Path | None, typer.Argument(metavar="[CONFIG]", help="Settings, such as configs/eval/ddhr-sk.yaml.")
+        Path | None, typer.Argument(metavar="CONFIG", help="Settings, such as configs/eval/ddhr-sk.yaml.")
     ] = None,
     out: Annotated[
         Path | None,
