@@ -260,7 +260,8 @@ def test_an_empty_class_is_refused(config: AreaConfig) -> None:
 
 
 def test_a_class_without_anything_else_is_refused(config: AreaConfig, tmp_path: Path) -> None:
-    path = shapes(tmp_path / "roofs.gpkg", ["roof", None])
+    path = tmp_path / "roofs.gpkg"
+    geopandas.read_file(shapes(tmp_path / "all.gpkg", ["roof", "shed"])).iloc[:1].to_file(path)
     alone = replace(config, labels=(path,), labelling=EvalConfig(class_field="crop"))
     assert "--outside background" in refused(alone, ConfigError)
     _, classes, _ = prepared(replace(alone, labelling=EvalConfig(class_field="crop", outside="background")))
