@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from mmovseg_geo.errors import ConfigError, MmovsegError
+from mmovseg_geo.errors import ConfigError, MmovsegError, did_you_mean
 
 
 def read_text(path: Path, what: str = "the file", *, error: type[MmovsegError] = ConfigError, advice: str = "") -> str:
@@ -13,7 +13,7 @@ def read_text(path: Path, what: str = "the file", *, error: type[MmovsegError] =
 
     Args:
         what: what the file is, as in "Cannot read the settings a.yaml".
-        advice: what to do where it cannot be read.
+        advice: what to do where it cannot be read, beside looking for files of almost the same name.
 
     Raises:
         error: it is not there, may not be read, or is not UTF-8.
@@ -22,7 +22,17 @@ def read_text(path: Path, what: str = "the file", *, error: type[MmovsegError] =
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as found:
         reason = found.strerror if isinstance(found, OSError) else "it is not UTF-8 text"
-        raise error(f"Cannot read {what} {path}: {reason}.{advice}") from found
+        spelling = f" {_spelling(path)}" if isinstance(found, FileNotFoundError) else ""
+        raise error(f"Cannot read {what} {path}: {reason}.{spelling}{advice}") from found
+
+
+def _spelling(path: Path) -> str:
+    """Advice on a path that does not exist."""
+    try:
+        names = [beside.name for beside in path.parent.iterdir()]
+    except OSError:
+        return f"There is no folder {path.parent} that could be read."
+    return did_you_mean(path.name, names, otherwise="Check its spelling.")
 
 
 def strict_yaml(path: Path, what: str = "the file", *, error: type[MmovsegError] = ConfigError) -> Any:

@@ -19,11 +19,22 @@ def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path) -> None:
 
 def test_what_cannot_be_read_is_named_with_the_reason(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
-    with pytest.raises(ConfigError, match=r"^Cannot read the settings .*a\.yaml: No such file or directory\.$"):
+    with pytest.raises(
+        ConfigError, match=r"^Cannot read the settings .*a\.yaml: No such file .*\. Check its spelling\.$"
+    ):
         strict_yaml(path, "the settings")
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(SceneError, match=r"^Cannot read the list .*a\.yaml: it is not UTF-8 text\. Save it anew\.$"):
         read_text(path, "the list", error=SceneError, advice=" Save it anew.")
+
+
+def test_a_misspelled_name_gets_the_nearest_of_its_folder(tmp_path: Path) -> None:
+    for name in ("loveda.yaml", "isaid.yaml"):
+        (tmp_path / name).touch()
+    with pytest.raises(ConfigError, match=r"lovada\.yaml: No such file or directory\. Did you mean loveda\.yaml\?$"):
+        read_text(tmp_path / "lovada.yaml")
+    with pytest.raises(ConfigError, match=r"There is no folder .*sets that could be read\.$"):
+        read_text(tmp_path / "sets" / "loveda.yaml")
 
 
 @pytest.mark.parametrize(
