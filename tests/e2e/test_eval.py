@@ -11,6 +11,7 @@ import geopandas
 import numpy as np
 import pytest
 import rasterio
+import rasterio.warp
 import shapely
 from affine import Affine
 from PIL import Image
@@ -439,3 +440,40 @@ def test_a_missing_openpyxl_is_said_before_work(mapped, write, halves, refused, 
     write("truth.tif", halves)
     said = refused("eval", "--predictions", "maps", "--labels", "truth.tif", "-o", "scores", "--xlsx")
     assert 'pip install "mmovseg-geo[xlsx]"' in said
+
+
+def test_real_outlines_of_buildings_lie_on_the_raster_of_the_same(shared, here, run):
+    """The raster holds buildings of neighboring blocks too, so only recall is full."""
+    (here / "classes.yaml").write_text("0: background\n1: building\n")
+    block = shared / "data" / "rgb_buildings" / "block_309606_261636"
+    found = scores(
+        run, "--inside", "building", "--outside", "background", "--classes-file", "classes.yaml",
+        predictions=block / "labels.tif", labels=block / "buildings.geojson",
+    )  # fmt: skip
+    building = by_name(found)["building"]
+    assert building["recall"] > 0.999
+    assert 0.9 < building["iou"] < 1
+    assert found["scores"]["mean_boundary_f1"] > 0.9
+
+
+def test_real_labels_in_degrees_are_laid_on_a_map_in_meters(shared, here, run):
+    truth = shared / "data" / "s1_s2_flood" / "Spain_7370579" / "labels.tif"
+    with rasterio.open(truth) as source:
+        box = rasterio.warp.transform_bounds(source.crs, "EPSG:32630", *source.bounds)
+        affine, side = Affine(15, 0, box[0], 0, -15, box[3]), (int(box[2] - box[0]) // 15, int(box[3] - box[1]) // 15)
+        found = np.full(side[::-1], 255, np.uint8)
+        rasterio.warp.reproject(
+            source.read(1), found, src_transform=source.transform, src_crs=source.crs, dst_transform=affine,
+            dst_crs="EPSG:32630", src_nodata=255, dst_nodata=255,
+        )  # fmt: skip
+    with rasterio.open(
+        "map.tif", "w", driver="GTiff", count=1, dtype="uint8", height=side[1], width=side[0], crs="EPSG:32630",
+        transform=affine, nodata=255,
+    ) as target:  # fmt: skip
+        target.write(found, 1)
+    (here / "classes.yaml").write_text("0: dry\n1: water\n")
+    result = run("eval", "--predictions", "map.tif", "--labels", truth, "--classes-file", "classes.yaml", "--json")
+    told_scores = told(result)["scores"]
+    assert told_scores["accuracy"] > 0.995
+    assert told_scores["pixels"] == pytest.approx((found != 255).sum(), rel=0.01)
+    assert "labels.tif (EPSG:4326, " in result.stderr
