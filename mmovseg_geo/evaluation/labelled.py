@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmovseg_geo.config import EvalConfig, Sensors
+from mmovseg_geo.config import EvalConfig
 from mmovseg_geo.datasets import LabelledImage, LabelledImages
 from mmovseg_geo.datasets.codes import IGNORE, Indices
 from mmovseg_geo.errors import ConfigError, SceneError, did_you_mean
@@ -25,7 +25,7 @@ from mmovseg_geo.pipeline import segment
 from mmovseg_geo.rasters.labels import read_band
 from mmovseg_geo.rasters.scene import Scene
 from mmovseg_geo.rasters.source import probe
-from mmovseg_geo.tiles import Sensor, Tiling
+from mmovseg_geo.tiles import Sensor, Sensors, Tiling
 
 Progress = Callable[[int, int], None]
 """Told the number of images done and of all images."""

@@ -25,6 +25,7 @@ from mmovseg_geo.evaluation.tables import (
 )
 
 ERRORS = "errors"
+OPTIONAL = ("clouds.csv", "clouds.png", "scores.xlsx")
 
 
 @contextmanager
@@ -53,10 +54,12 @@ def staged(out: Path | None, *, overwrite: bool, xlsx: bool) -> Iterator[Path | 
         raise OutputError(f"Cannot write to {out}: {error.strerror}. Choose another folder with -o.") from error
     try:
         yield folder
-        # Error maps of an earlier run show another map.
-        shutil.rmtree(out / ERRORS, ignore_errors=True)
-        for path in sorted(folder.iterdir()):
-            path.replace(out / path.name)
+        for left in _left_over(out):
+            left.unlink()
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            place = out / path.relative_to(folder)
+            place.parent.mkdir(exist_ok=True)
+            path.replace(place)
     except OSError as error:
         raise OutputError(f"Cannot write to {out}: {error.strerror or error}.") from error
     finally:
@@ -64,6 +67,12 @@ def staged(out: Path | None, *, overwrite: bool, xlsx: bool) -> Iterator[Path | 
         if made and not any(out.iterdir()):
             for parent in made:
                 parent.rmdir()
+
+
+def _left_over(out: Path) -> list[Path]:
+    """Files of an earlier run that not every run writes: they show other maps."""
+    optional = [out / name for name in OPTIONAL if (out / name).is_file()]
+    return [*optional, *(path for end in ("tif", "png") for path in (out / ERRORS).glob(f"*_errors.{end}"))]
 
 
 def write_outputs(folder: Path, found: Sequence[Evaluation], *, xlsx: bool = False) -> list[str]:

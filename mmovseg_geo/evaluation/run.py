@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from mmovseg_geo.config import EvalConfig, Sensors
+from mmovseg_geo.config import EvalConfig
 from mmovseg_geo.datasets import LabelledImages, load_as_published, open_dataset
 from mmovseg_geo.datasets.methods import MMOVSegSettings
 from mmovseg_geo.errors import ConfigError
@@ -21,6 +21,7 @@ from mmovseg_geo.models import DEFAULT, load_segmenter, registry, sensors_of
 from mmovseg_geo.models.segmenter import Segmenter
 from mmovseg_geo.published import published
 from mmovseg_geo.rasters.scene import Scene
+from mmovseg_geo.tiles import Sensors
 
 logger = logging.getLogger(__name__)
 

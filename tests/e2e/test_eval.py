@@ -16,6 +16,9 @@ import shapely
 from affine import Affine
 from PIL import Image
 
+from tests.conftest import ROOT
+from tests.dataset_copies import COPIES
+
 NORTH_UP = Affine(10, 0, 500000, 0, -10, 5000000)
 WORDS = ("--classes", "dark,bright")
 
@@ -253,15 +256,18 @@ def test_only_the_worst_scenes_have_error_maps(here, write, halves, run):
 def test_an_existing_folder_is_replaced_only_when_asked(mapped, here, write, halves, run):
     write("truth.tif", halves)
     command = ("eval", "--predictions", "maps", "--labels", "truth.tif", "-o", "scores")
-    assert run(*command).exit_code == 0
+    assert run(*command, "--xlsx").exit_code == 0
     (here / "scores" / "notes.txt").write_text("mine")
+    (here / "scores" / "errors" / "mine.txt").write_text("too")
     before = (here / "scores" / "scores.json").read_bytes()
     refused = run(*command)
     assert refused.exit_code == 1
     assert "--overwrite" in refused.stderr
     write("truth.tif", 3 - halves)
-    assert run(*command, "--overwrite").exit_code == 0
+    assert run(*command, "--overwrite", "--error-maps", "0").exit_code == 0
     assert (here / "scores" / "scores.json").read_bytes() != before
+    assert not (here / "scores" / "scores.xlsx").exists()
+    assert [path.name for path in (here / "scores" / "errors").iterdir()] == ["mine.txt"]
     assert (here / "scores" / "notes.txt").read_text() == "mine"
 
 
@@ -333,6 +339,46 @@ def test_clouds_do_not_reach_the_sar_images(a_set, run):
     alone = told(run(*command, "--sensors", "sar"))
     assert alone["title"] == "threshold on set (val, sar alone)"
     assert alone["scores"]["accuracy"] == 0.75
+
+
+@pytest.fixture
+def pohang(here) -> Path:
+    """A copy of three images of DDHR-SK below data/."""
+    copy = next(copy for copy in COPIES if (copy.dataset, copy.split) == ("ddhr-sk", "val"))
+    copy.write(here / "data")
+    return ROOT / "configs" / "eval" / "ddhr-sk.yaml"
+
+
+def test_published_numbers_stand_beside_those_of_the_published_model(pohang, run, monkeypatch):
+    from mmovseg_geo.evaluation import run as room
+    from mmovseg_geo.models import load_segmenter
+
+    asked = []
+
+    def as_published(config, method, **settings):
+        asked.append((config.name, method))
+        return load_segmenter("threshold", config.vocabulary(method, settings["split"]))
+
+    monkeypatch.setattr(room, "load_as_published", as_published)
+    result = run("eval", pohang)
+    assert result.exit_code == 0, result.output
+    assert asked == [("ddhr-sk", "mmovseg-vitb16")]
+    assert "runs on ddhr-sk with the words and settings it was published with" in result.stderr
+    lines = result.stdout.splitlines()
+    assert lines[2].endswith("published mmovseg-vitb16")
+    assert next(line for line in lines if line.startswith("road")).endswith(" 21.2")
+    assert next(line for line in lines if line.startswith("mIoU, classes in the labels")).endswith(" 73.1")
+    assert any(line.startswith("harmonic mean of seen and unseen") for line in lines)
+    assert "published" not in run("eval", pohang, "--model", "threshold", "--json").stderr
+
+
+def test_a_published_model_without_its_weights_says_how_to_get_them(pohang, run, monkeypatch, here):
+    monkeypatch.setenv("HF_HOME", str(here / "cache"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(here / "cache"))
+    result = run("eval", pohang)
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert "mmovseg models pull mmovseg-vitb16-ddhr-sk" in result.stderr
 
 
 REFUSED = {
