@@ -9,14 +9,10 @@ from typing import Any, Literal, TypeVar
 
 from mmovseg_geo.errors import ConfigError, did_you_mean
 from mmovseg_geo.grid import Size
-from mmovseg_geo.settings import EVAL_READERS, READERS
+from mmovseg_geo.settings import EVAL_READERS, READERS, Gcps, Precision
 from mmovseg_geo.text_file import strict_yaml
-from mmovseg_geo.tiles import Blend, Tiling
+from mmovseg_geo.tiles import Blend, Sensors, Tiling
 from mmovseg_geo.vocabulary import Vocabulary
-
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
-Gcps = Literal["tps"]
-Sensors = Literal["optical", "sar", "both"]
 
 C = TypeVar("C")
 

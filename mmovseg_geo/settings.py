@@ -6,11 +6,14 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from mmovseg_geo.errors import ConfigError, did_you_mean
 from mmovseg_geo.grid import Size
-from mmovseg_geo.tiles import Blend, OpticalScale, SarScale
+from mmovseg_geo.tiles import Blend, OpticalScale, SarScale, Sensors
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Gcps = Literal["tps"]
 
 
 def words(value: Any) -> tuple[tuple[str, ...], ...]:
@@ -181,7 +184,7 @@ READERS: dict[str, Callable[[Any], Any]] = {
     "nodata": nodata,
     "optical_scale": partial(scale, name="optical-scale", among=get_args(OpticalScale)),
     "sar_scale": partial(scale, name="sar-scale", among=get_args(SarScale)),
-    "gcps": partial(choice, name="gcps", among=("tps",)),
+    "gcps": partial(choice, name="gcps", among=get_args(Gcps)),
     "pixel_grid": partial(switch, name="pixel-grid"),
     "coregister": coregister,
     "bounds": bounds,
@@ -191,7 +194,7 @@ READERS: dict[str, Callable[[Any], Any]] = {
     "blend": partial(choice, name="blend", among=get_args(Blend)),
     "batch_size": partial(whole, name="batch-size", least=1),
     "device": device,
-    "precision": partial(choice, name="precision", among=("auto", "fp32", "bf16", "fp16")),
+    "precision": partial(choice, name="precision", among=get_args(Precision)),
     "polygons": partial(switch, name="polygons"),
     "confidence": partial(switch, name="confidence"),
     "preview": partial(switch, name="preview"),
@@ -246,7 +249,7 @@ EVAL_READERS: dict[str, Callable[[Any], Any]] = {
     "data": partial(path, name="data"),
     "split": partial(text, name="split"),
     "as_published": partial(switch, name="as-published"),
-    "sensors": partial(choice, name="sensors", among=("optical", "sar", "both")),
+    "sensors": partial(choice, name="sensors", among=get_args(Sensors)),
     "gsd_m": partial(positive, name="gsd-m"),
     "predictions": partial(path, name="predictions"),
     "labels": partial(path, name="labels"),

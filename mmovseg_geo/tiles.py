@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Sensor = Literal["optical", "sar"]
+Sensors = Literal["optical", "sar", "both"]
 Blend = Literal["linear", "cosine", "uniform"]
 OpticalScale = Literal["auto", "8bit", "reflectance", "reflectance-10000", "reflectance-10000-offset", "stretch"]
 SarScale = Literal["auto", "db", "power", "amplitude", "8bit"]

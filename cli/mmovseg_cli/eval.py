@@ -10,7 +10,8 @@ import typer
 from mmovseg_cli.command import command
 from mmovseg_cli.options import SETTINGS
 from mmovseg_cli.talk import Talk
-from mmovseg_geo.config import EvalConfig, Sensors, load_config
+from mmovseg_geo.config import EvalConfig, load_config
+from mmovseg_geo.tiles import Sensors
 
 DEFAULTS = EvalConfig()
 MODEL, FILES, SCORES, OUTPUTS = "A model on a set", "Maps against labels", "Scores", "Outputs"

@@ -9,7 +9,8 @@ from typing import Annotated, Any, get_args
 import typer
 
 from mmovseg_cli.talk import Talk
-from mmovseg_geo.config import Gcps, Precision, SegmentConfig, load_config
+from mmovseg_geo.config import SegmentConfig, load_config
+from mmovseg_geo.settings import Gcps, Precision
 from mmovseg_geo.tiles import Blend, OpticalScale, SarScale
 
 DEFAULTS = SegmentConfig()

@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from mmovseg_geo.models.segearth.recipe import Attention, Upsampling
+from mmovseg_geo.tiles import Sensors
 
 Words: TypeAlias = tuple[str, ...]
 """One class: its name, then its synonyms."""
-
-Sensors = Literal["optical", "sar", "both"]
 
 
 @dataclass(frozen=True)
