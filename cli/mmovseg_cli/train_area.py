@@ -83,6 +83,10 @@ OPTIONS: dict[str, Any] = {
     "learning_rate": Annotated[
         float | None, _option("--learning-rate", metavar="RATE", default="5e-4", text="Highest rate of learning.")
     ],
+    "precision": Annotated[
+        str | None,
+        _option("--precision", metavar="fp32|bf16|fp16", default="fp32", text="bf16 is faster where it is built in."),
+    ],
     "seed": Annotated[int | None, _option("--seed", metavar="N", default="0", text="Decides split and crops.")],
     "licence": Annotated[
         str | None,
