@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import default_collate
 
 from mmovseg_geo.errors import ConfigError, SceneError, WeightsError
 from mmovseg_geo.models.mmovseg import named
@@ -16,7 +17,7 @@ from mmovseg_geo.models.mmovseg.network import build
 from mmovseg_geo.training.loop_batches import Draw
 from mmovseg_geo.training.stages.attention_rows import joined_state
 from mmovseg_geo.training.stages.augment import Augmentation, Sample, cut, disturbed
-from mmovseg_geo.training.stages.images import Data, Images, Pair, fingerprint, labelled, pairs
+from mmovseg_geo.training.stages.images import Data, Images, Labels, Pair, as_pairs, fingerprint, labelled, pairs
 from mmovseg_geo.training.stages.mmovseg import SegmentationStage, Settings
 from mmovseg_geo.training.stages.networks import NAMES, Begun, published_params
 from mmovseg_geo.training.stages.recipe import read_stage_recipe
@@ -78,6 +79,26 @@ def test_groups_hold_each_parameter_once_and_decay_no_norms() -> None:
     assert plain
     assert all("norm" in name for name in plain)
     assert not [name for name in names.values() if "norm" in name and name not in plain]
+
+
+@pytest.mark.slow
+def test_classes_are_told_apart_though_both_encoders_rest_at_random(tmp_path: Path) -> None:
+    """Chance is ln 2; a network at random stays there for a hundred steps before it finds the way down."""
+    images, found = labelled(write_images(tmp_path), "train"), stage(ignore="mask")
+    samples = Images(as_pairs(images), NATIVE, augmentation=NO_CHANGE, labels=Labels(images.config.labels, 2))
+    shown = default_collate([samples[Draw(index, index)] for index in range(2)])
+    torch.manual_seed(0)
+    apart = torch.nn.functional.normalize(torch.randn(2, 16), dim=-1)  # a text tower at random hardly tells words apart
+    found.embedded = lambda words: apart  # type: ignore[method-assign, assignment]
+    optimizer = torch.optim.AdamW(found.groups(weight_decay=1e-4), lr=3e-3)
+    for _ in range(300):
+        optimizer.zero_grad()
+        loss = found(shown)
+        if loss.item() < 0.2:
+            break
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.2
 
 
 def test_a_sensor_that_is_not_there_still_teaches() -> None:
@@ -190,8 +211,6 @@ def test_a_draw_is_the_same_whenever_it_is_made(tmp_path: Path) -> None:
 def test_validation_shows_whole_images_and_keeps_their_labels(tmp_path: Path) -> None:
     data = write_images(tmp_path, side=80)
     images = labelled(data, "val")
-    from mmovseg_geo.training.stages.images import Labels, as_pairs
-
     found = Images(as_pairs(images), NATIVE, labels=Labels(images.config.labels, 3))[Draw(0, 0)]
     assert found["optical"].shape == (3, NATIVE, NATIVE)
     assert found["labels"].shape == (80, 80)
@@ -200,8 +219,6 @@ def test_validation_shows_whole_images_and_keeps_their_labels(tmp_path: Path) ->
 def test_labels_of_another_size_are_named(tmp_path: Path) -> None:
     data = write_images(tmp_path)
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "labels" / "val_0.png")
-    from mmovseg_geo.training.stages.images import Labels, as_pairs
-
     images = labelled(data, "val")
     with pytest.raises(SceneError, match=r"val_0\.png: labels of 8 x 8 pixels"):
         Images(as_pairs(images), NATIVE, labels=Labels(images.config.labels, 3))[Draw(0, 0)]
