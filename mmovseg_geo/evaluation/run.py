@@ -94,6 +94,11 @@ def _on_dataset(config: EvalConfig, errors: ErrorMaps | None, progress: Progress
     assert config.dataset is not None, "asked for only with a set"
     if config.classes is not None or config.classes_file is not None:
         raise ConfigError(f"The classes are those of {config.dataset}; --classes is for maps given as --predictions.")
+    if not config.data.is_dir():
+        raise ConfigError(
+            f"{config.data}: there is no such folder. Give the one that holds the images and labels of "
+            f"{config.dataset.stem} with --data."
+        )
     images = open_dataset(config.dataset, config.data, config.split)
     config = _with_sensors(images, config)
     notes = check_images(images, config)
