@@ -306,6 +306,7 @@ def test_labels_in_one_square_cannot_be_split(config: AreaConfig) -> None:
         ({"held_out": 1.5}, "--held-out 1.5"),
         ({"crop": 100}, "--crop 100"),
         ({"steps": 0}, "--steps 0"),
+        ({"precision": "int8"}, "--precision 'int8'"),
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused(config: AreaConfig, values: dict[str, Any], said: str) -> None:
