@@ -22,10 +22,14 @@ TRUE, FALSE, UNASKED = 1, 0, -1
 
 @dataclass(frozen=True)
 class Concept:
-    """Words that say the same, and how often they are asked for."""
+    """Words that say the same, and how often they are asked for.
+
+    Those in `joined` say a part of it: they are only used averaged with others.
+    """
 
     words: tuple[str, ...]
     weight: float
+    joined: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +58,8 @@ class Concepts:
     @property
     def words(self) -> list[str]:
         """Every word of training once."""
-        return list(dict.fromkeys([word for concept in self.concepts for word in concept.words] + list(self.absurd)))
+        used = [word for concept in self.concepts for word in (*concept.words, *concept.joined)]
+        return list(dict.fromkeys([*used, *self.absurd]))
 
 
 def read_concepts(path: Path) -> Concepts:
@@ -71,7 +76,10 @@ def read_concepts(path: Path) -> Concepts:
     sets = _Sets(path, covers, listed["groups"])
     real = {name: sets.of(members) for name, members in listed["labels"].items()}
     possible = np.stack([*np.eye(len(covers), dtype=bool), *real.values()])
-    concepts = [Concept(_words(entry["words"]), float(entry["weight"])) for entry in listed["concepts"]]
+    concepts = [
+        Concept(_words(entry["words"]), float(entry["weight"]), _words(entry.get("joined", "")))
+        for entry in listed["concepts"]
+    ]
     truth = [
         _truth(possible, sets.of(entry["covers"]), sets.of(entry.get("maybe", ()))) for entry in listed["concepts"]
     ]
