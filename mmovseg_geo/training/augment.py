@@ -18,8 +18,6 @@ from mmovseg_geo.simulate import add_clouds
 from mmovseg_geo.training.chips import SAR_LOWEST_DB, SAR_STEP_DB, UNKNOWN, Chips
 
 Generator = np.random.Generator
-OPAQUE = 0.6
-"""Opacity of a cloud that hides what lies under it."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,6 @@ class Augmentation:
         stretched: of an optical chip to be stretched between percentiles instead of by reflectance.
         single_band: of a SAR batch to have one band only.
         gain_spread, gamma_spread: deviation of the logarithm of the optical gain and gamma.
-        misleading: of an optical chip beside SAR to have colors that say little, so that SAR must carry the answer.
     """
 
     crop: int = 192
@@ -46,7 +43,6 @@ class Augmentation:
     single_band: float = 0.2
     gain_spread: float = 0.4
     gamma_spread: float = 0.2
-    misleading: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,41 +61,25 @@ def augmented(chips: Chips, settings: Augmentation, rng: Generator) -> TrainingB
     """A batch of randomly cut, turned and disturbed chips."""
     optical, sar, labels = _cut_and_turned(chips, settings.crop, rng)
     reflectance = np.square(optical.astype(np.float32) / 255)
-    opaque = np.zeros(labels.shape, bool)
     for i in range(len(chips)):
         if chips.has_optical[i] and not chips.has_clouds[i] and rng.random() < settings.clouds:
-            cover, thick, gsd_m = rng.uniform(0.1, 0.8), rng.beta(2, 1), float(chips.gsd_m[i])
-            reflectance[i], opacity = add_clouds(reflectance[i], rng, cover=cover, thick=thick, gsd_m=gsd_m)
-            opaque[i] = opacity > OPAQUE
+            cover, thick = rng.uniform(0.1, 0.8), rng.beta(2, 1)
+            reflectance[i], _ = add_clouds(reflectance[i], rng, cover=cover, thick=thick, gsd_m=float(chips.gsd_m[i]))
     db = torch.from_numpy(sar.astype(np.float32) * np.float32(SAR_STEP_DB) + np.float32(SAR_LOWEST_DB))
     valid = _gaps(chips, settings, rng)
     kept = _kept_sensors(chips, settings, rng)
-    # Nobody can tell what lies under an opaque cloud from the optical picture alone.
-    clear = (valid[0] * torch.from_numpy(~opaque), valid[1])
-    seen = sum((mask for mask, sensor in zip(clear, ("optical", "sar"), strict=True) if sensor in kept), torch.zeros(1))
+    seen = sum((mask for mask, sensor in zip(valid, ("optical", "sar"), strict=True) if sensor in kept), torch.zeros(1))
     answered = torch.from_numpy(labels).long().masked_fill(seen == 0, UNKNOWN)
-    picture = torch.from_numpy(reflectance)
-    if kept == ("optical", "sar"):
-        _mislead(picture, np.flatnonzero(chips.has_sar & (rng.random(len(chips)) < settings.misleading)), rng)
     return TrainingBatch(
-        optical_picture(picture, settings, rng) * valid[0][:, None] if "optical" in kept else None,
+        optical_picture(torch.from_numpy(reflectance), settings, rng) * valid[0][:, None]
+        if "optical" in kept
+        else None,
         sar_picture(db, settings, rng) * valid[1][:, None] if "sar" in kept else None,
         valid[0],
         valid[1],
         answered,
         torch.from_numpy(chips.gsd_m * np.exp(rng.normal(0, 0.1, len(chips))).astype(np.float32)),
     )
-
-
-def _mislead(reflectance_BCHW: Tensor, rows: NDArray[np.int64], rng: Generator) -> None:
-    """Give some pictures far-off exposure, color and contrast, in place."""
-    for i in rows:
-        picture = reflectance_BCHW[i]
-        mean = picture.mean((1, 2), keepdim=True)
-        contrast = float(rng.uniform(0.1, 1.2))
-        gain = _spread(rng, 0.7, (1, 1, 1)) * _spread(rng, 0.35, (3, 1, 1))
-        haze = torch.from_numpy(rng.uniform(0, 0.15, (3, 1, 1)).astype(np.float32))
-        reflectance_BCHW[i] = ((mean + contrast * (picture - mean)) * gain + haze).clamp(0, 1)
 
 
 def optical_picture(reflectance_BCHW: Tensor, settings: Augmentation, rng: Generator) -> Tensor:

@@ -1,99 +1,47 @@
-"""The last step of training: how far the words of a map lean toward yes or no.
-
-Shape suffixes: N pixels, T words, C channels of the text.
-"""
+"""The last step of training: the statistics that the batch norms keep."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+import copy
+from collections.abc import Iterable
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from mmovseg_geo.models.mmovseg.compact import LeaningHead
 from mmovseg_geo.models.mmovseg.network import MMOVSeg
-from mmovseg_geo.training.concepts import FALSE, TRUE
-
-STEPS = (1.0, 0.5, 0.25)
-ROUNDS = 3
-RIDGE = 0.05
-"""What is added to the likeness of a word to itself, so that words that are nearly the same lean alike."""
-
-Offsets = NDArray[np.float64]
-
-
-class Answers(NamedTuple):
-    """Logits (N, T) of some pixels and the truth (N, T): 1 true, 0 false, -1 not asked."""
-
-    logits: NDArray[np.float32]
-    truth: NDArray[np.int8]
+from mmovseg_geo.training.augment import TrainingBatch
+from mmovseg_geo.training.cosine_head import CosineHead, SideHead, forward
 
 
 @torch.no_grad()
-def lean(network: MMOVSeg, words: tuple[str, ...], answers: Mapping[str, Answers]) -> Offsets:
-    """Set how far the network leans by what serves maps of the words best, and return it in logits (T,).
+def refresh_norms(network: MMOVSeg, batches: Iterable[tuple[TrainingBatch, Tensor]], share: float) -> None:
+    """Move the norms' statistics toward fresh ones, 0 (not at all) to 1.
 
-    A weight for rare words in the loss and questions that seek out what is there make a network say yes more often
-    than maps do, or less. What is judged is the mean over groups of answers, half by each word alone at a score of one
-    half, half by the word with the highest score.
+    Those that training ended with belong to weights changed since; fresh ones of small batches leave out how scenes
+    differ from each other. The truth lies between.
+
+    Args:
+        batches: what the fresh statistics are taken of, with the text vectors asked for.
     """
-    assert isinstance(network.head, LeaningHead), "a compact network leans"
-    assert network.text is not None, "a compact network carries its text tower"
-    offsets = best_offsets(answers, len(words))
-    text_TC: Tensor = network.text.embed(words)  # type: ignore[operator]
-    likeness = text_TC @ text_TC.T + RIDGE * torch.eye(len(words))
-    strength = torch.linalg.solve(likeness, torch.from_numpy(offsets).float())
-    network.head.leaning.add_(strength @ text_TC)
-    return offsets
+    old = _statistics(network)
+    fresh = _statistics(_with_fresh_statistics(network, batches))
+    for name, value in network.named_buffers():
+        if name in old:
+            value.copy_(torch.lerp(old[name], fresh[name], share))
 
 
-def best_offsets(answers: Mapping[str, Answers], count: int) -> Offsets:
-    """One number for each word to add to its logits (T,), found word by word in ever smaller steps."""
-    offsets = np.zeros(count)
-    judged = judge(answers)
-    best = judged(offsets)
-    for step in STEPS:
-        for _ in range(ROUNDS):
-            for word in range(count):
-                for move in (-step, step):
-                    tried = offsets.copy()
-                    tried[word] += move
-                    if (value := judged(tried)) > best:
-                        best, offsets = value, tried
-    return offsets
+def _with_fresh_statistics(network: MMOVSeg, batches: Iterable[tuple[TrainingBatch, Tensor]]) -> MMOVSeg:
+    other = copy.deepcopy(network)
+    for norm in (module for module in other.modules() if isinstance(module, nn.BatchNorm2d)):
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean over the batches
+    other.train()
+    head = SideHead(other.head, CosineHead())
+    for batch, text in batches:
+        forward(other, head, batch, text)
+    return other
 
 
-def judge(answers: Mapping[str, Answers]) -> Callable[[Offsets], float]:
-    """How well logits with offsets answer, 0..1."""
-
-    def judged(offsets: Offsets) -> float:
-        return float(np.mean([quality(part, offsets) for part in answers.values()]))
-
-    return judged
-
-
-def quality(part: Answers, offsets: Offsets) -> float:
-    """Mean IoU of the words that occur: half of each alone, half of the best among those asked."""
-    logits = part.logits + offsets.astype(np.float32)
-    is_true, is_false = part.truth == TRUE, part.truth == FALSE
-    there = is_true.any(0)
-    asked = is_true | is_false
-    # Only pixels of which one word is known to be true tell which word should win.
-    decided = is_true.sum(1) == 1
-    best = np.where(asked, logits, -np.inf).argmax(1)
-    said = best[decided, None] == np.arange(logits.shape[1])
-    among = _iou(said, is_true[decided], is_false[decided])
-    return float((alone(Answers(logits, part.truth))[there].mean() + among[there].mean()) / 2)
-
-
-def alone(part: Answers) -> NDArray[np.float64]:
-    """IoU of each word (T,) at a score of one half."""
-    return _iou(part.logits > 0, part.truth == TRUE, part.truth == FALSE)
-
-
-def _iou(said: NDArray[np.bool_], is_true: NDArray[np.bool_], is_false: NDArray[np.bool_]) -> NDArray[np.float64]:
-    hits = (said & is_true).sum(0)
-    return np.asarray(hits / np.maximum((is_true | (said & is_false)).sum(0), 1))
+def _statistics(network: nn.Module) -> dict[str, Tensor]:
+    kept = ("running_mean", "running_var")
+    return {name: value.clone() for name, value in network.named_buffers() if name.endswith(kept)}

@@ -22,14 +22,10 @@ TRUE, FALSE, UNASKED = 1, 0, -1
 
 @dataclass(frozen=True)
 class Concept:
-    """Words that say the same, and how often they are asked for.
-
-    Those in `joined` say a part of it: they are only used averaged with others.
-    """
+    """Words that say the same, and how often they are asked for."""
 
     words: tuple[str, ...]
     weight: float
-    joined: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +54,7 @@ class Concepts:
     @property
     def words(self) -> list[str]:
         """Every word of training once."""
-        used = [word for concept in self.concepts for word in (*concept.words, *concept.joined)]
-        return list(dict.fromkeys([*used, *self.absurd]))
+        return list(dict.fromkeys([word for concept in self.concepts for word in concept.words] + list(self.absurd)))
 
 
 def read_concepts(path: Path) -> Concepts:
@@ -76,10 +71,7 @@ def read_concepts(path: Path) -> Concepts:
     sets = _Sets(path, covers, listed["groups"])
     real = {name: sets.of(members) for name, members in listed["labels"].items()}
     possible = np.stack([*np.eye(len(covers), dtype=bool), *real.values()])
-    concepts = [
-        Concept(_words(entry["words"]), float(entry["weight"]), _words(entry.get("joined", "")))
-        for entry in listed["concepts"]
-    ]
+    concepts = [Concept(_words(entry["words"]), float(entry["weight"])) for entry in listed["concepts"]]
     truth = [
         _truth(possible, sets.of(entry["covers"]), sets.of(entry.get("maybe", ()))) for entry in listed["concepts"]
     ]

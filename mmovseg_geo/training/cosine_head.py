@@ -23,8 +23,8 @@ class CosineHead(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.scale = nn.Parameter(torch.tensor([20.0, 20.0]))
-        self.offset = nn.Parameter(torch.tensor([-8.0, -8.0]))
+        self.scale = nn.Parameter(torch.tensor([8.0, 8.0]))
+        self.offset = nn.Parameter(torch.tensor([-3.0, -3.0]))
 
     def forward(
         self, clip_dense: Tensor, dense: Tensor, text: Tensor, clip_guidance: Guidance, dino_guidance: Guidance
@@ -39,19 +39,18 @@ class CosineHead(nn.Module):
 
 
 class SideHead(nn.Module):
-    """A cost head, with cosines beside it, of other words where some are given."""
+    """A cost head, with cosines beside it."""
 
-    def __init__(self, cost: CostHead, cosines: CosineHead, text: Tensor | None = None) -> None:
+    def __init__(self, cost: CostHead, cosines: CosineHead) -> None:
         super().__init__()
-        self.cost, self.cosines, self.text = cost, cosines, text
+        self.cost, self.cosines = cost, cosines
 
     def forward(
         self, clip_dense: Tensor, dense: Tensor, text: Tensor, clip_guidance: Guidance, dino_guidance: Guidance
     ) -> tuple[Tensor, list[Tensor]]:
         """Logits, and the scaled cosines."""
         logits = self.cost(clip_dense, dense, text, clip_guidance, dino_guidance)
-        words = text if self.text is None else self.text
-        return logits, self.cosines(clip_dense, dense, words, clip_guidance, dino_guidance)[1]
+        return logits, self.cosines(clip_dense, dense, text, clip_guidance, dino_guidance)[1]
 
 
 def forward(

@@ -14,15 +14,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mmovseg_geo.training.chips import UNKNOWN
-from mmovseg_geo.training.concepts import FALSE, TRUE, UNASKED, Concept, Concepts
+from mmovseg_geo.training.concepts import FALSE, TRUE, UNASKED, Concepts
 
 SMALLEST_SHARE = 0.004
 """A concept with fewer of a chip's pixels is not sought out; it can still be asked by chance."""
-
-
-GRID = 8
-"""Pixels between the cells of the cost grid."""
-NUM_ABSURD = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,14 +31,11 @@ class Questions:
 class Asker:
     """Draws questions: concepts that are there, concepts that are not, and absurd words."""
 
-    def __init__(
-        self, concepts: Concepts, vectors: dict[str, Tensor], *, count: int, text_noise: float, joined: float = 0.0
-    ) -> None:
+    def __init__(self, concepts: Concepts, vectors: dict[str, Tensor], *, count: int, text_noise: float) -> None:
         self.concepts = concepts
         self.vectors = vectors
         self.count = count
         self.text_noise = text_noise
-        self.joined = joined
         self.weights = np.array([concept.weight for concept in concepts.concepts])
         table = np.full((256, len(concepts.concepts)), UNASKED, np.int8)
         table[: len(concepts.truth)] = concepts.truth
@@ -57,20 +49,6 @@ class Asker:
         text = text + self.text_noise * torch.from_numpy(rng.standard_normal(text.shape).astype(np.float32))
         return Questions(F.normalize(text, dim=-1), torch.from_numpy(np.stack([truth for _, truth in asked])))
 
-    def everything(self, labels_BHW: NDArray[np.uint8], rng: np.random.Generator) -> Questions:
-        """Every concept, and some absurd words, asked of all chips, with the truth at every eighth pixel."""
-        absurd = rng.choice(self.concepts.absurd, NUM_ABSURD)
-        vectors = [self._said(concept, rng) for concept in self.concepts.concepts]
-        text = torch.stack(vectors + [self.vectors[str(word)] for word in absurd])
-        text = text + self.text_noise * torch.from_numpy(rng.standard_normal(text.shape).astype(np.float32))
-        table = np.full((256, len(text)), FALSE, np.int8)
-        table[:, : len(vectors)] = self.table
-        table[UNKNOWN] = UNASKED
-        middle = GRID // 2
-        truth = np.moveaxis(table[labels_BHW[:, middle::GRID, middle::GRID]], -1, 1)
-        unit = F.normalize(text, dim=-1).expand(len(labels_BHW), -1, -1)
-        return Questions(unit, torch.from_numpy(np.ascontiguousarray(truth)))
-
     def _one(self, labels_HW: NDArray[np.uint8], rng: np.random.Generator) -> tuple[Tensor, NDArray[np.int8]]:
         counts = np.bincount(labels_HW.ravel(), minlength=256)[:, None]
         true_K = (counts * (self.table == TRUE)).sum(0) / labels_HW.size
@@ -80,21 +58,12 @@ class Asker:
         others = np.flatnonzero((false_K > 0.2) & (true_K <= SMALLEST_SHARE))
         absent = self._drawn(others, self.count - len(present) - num_absurd, rng)
         numbers = [*present, *absent]
-        vectors = [self._said(self.concepts.concepts[k], rng) for k in numbers]
-        absurd = rng.choice(self.concepts.absurd, self.count - len(vectors))
-        vectors += [self.vectors[str(word)] for word in absurd]
+        words = [str(rng.choice(self.concepts.concepts[k].words)) for k in numbers]
+        words += [str(rng.choice(self.concepts.absurd)) for _ in range(self.count - len(words))]
         columns = np.full((256, self.count), FALSE, np.int8)
         columns[:, : len(numbers)] = self.table[:, numbers]
         columns[UNKNOWN] = UNASKED
-        return torch.stack(vectors), columns.T[:, labels_HW]
-
-    def _said(self, concept: Concept, rng: np.random.Generator) -> Tensor:
-        """One of the concept's words or, as users' synonyms are joined, the mean of several."""
-        if rng.random() >= self.joined:
-            return self.vectors[str(rng.choice(concept.words))]
-        words = list(concept.words + concept.joined)
-        chosen = rng.choice(words, min(int(rng.integers(2, 5)), len(words)), replace=False)
-        return torch.stack([self.vectors[str(word)] for word in chosen]).mean(0)
+        return torch.stack([self.vectors[word] for word in words]), columns.T[:, labels_HW]
 
     def _drawn(self, candidates: NDArray[np.int64], count: int, rng: np.random.Generator) -> list[int]:
         if len(candidates) == 0 or count < 1:
@@ -127,19 +96,6 @@ def answer_loss(logits_BTHW: Tensor, questions: Questions, *, dice: float, edges
     is_there = (positive[..., 0, 0] > SMALLEST_SHARE).float()
     missed = (1 - (2 * overlap + 1) / (size + 1)) * is_there
     return loss + dice * missed.sum() / is_there.sum().clamp(min=1)
-
-
-def ranking_loss(logits_BTHW: Tensor, questions: Questions) -> Tensor:
-    """How far words that are true of a cell stay behind those that are false: log(1 + sum exp(false - true)).
-
-    Words that are true together do not compete. Rare words count more. The truth is that at the middle of a cell.
-    """
-    step = questions.truth.shape[-1] // logits_BTHW.shape[-1]
-    truth = questions.truth[..., step // 2 :: step, step // 2 :: step]
-    rivals = logits_BTHW.masked_fill(truth != FALSE, -1e4).logsumexp(1, keepdim=True)
-    is_true = (truth == TRUE).float()
-    weight = is_true * is_true.mean((0, 2, 3), keepdim=True).clamp(min=1e-3).rsqrt()
-    return (F.softplus(rivals - logits_BTHW) * weight).sum() / weight.sum().clamp(min=1)
 
 
 def _contrast(share_BTHW: Tensor) -> Tensor:

@@ -34,12 +34,11 @@ class Optimization:
         settle_steps: last steps, which start from the averaged weights and keep the statistics of their batch norms:
             batches of few and very different scenes make poor statistics.
         settle_rate: share of the learning rate that these start with.
-        questions: words that the cost head is asked of a chip.
+        questions, warmup_questions: words asked of a chip.
         text_noise: deviation of what is added to each number of a text vector.
-        joined: share of the questions that are the mean of several synonyms.
         average: how much of the averaged weights stays at a step.
         dice, edges: see `questions.answer_loss`.
-        ranking, side_loss: share of `questions.ranking_loss` of the cost head's logits and of the cosines.
+        fresh_statistics: share of fresh statistics that the batch norms get at the end.
         head_rate: learning rate of the cost head, in that of the encoders.
         precision: `bf16` computes the forward pass in bfloat16 (twice as fast on processors made for it), or `fp32`.
     """
@@ -55,13 +54,13 @@ class Optimization:
     gradient_clip: float = 1.0
     average: float = 0.998
     questions: int = 6
+    warmup_questions: int = 12
     text_noise: float = 0.01
-    joined: float = 0.0
     dice: float = 0.25
     edges: float = 0.0
     head_rate: float = 1.0
-    ranking: float = 0.3
     side_loss: float = 0.3
+    fresh_statistics: float = 0.0
     precision: str = "fp32"
     check_every: int = 200
     seed: int = 3

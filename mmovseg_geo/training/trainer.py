@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,18 +20,19 @@ from mmovseg_geo.errors import ConfigError
 from mmovseg_geo.models.mmovseg.compact import build, mmovseg_compact
 from mmovseg_geo.models.mmovseg.network import MMOVSeg
 from mmovseg_geo.training.augment import TrainingBatch, augmented
-from mmovseg_geo.training.calibration import lean
+from mmovseg_geo.training.calibration import refresh_norms
 from mmovseg_geo.training.chips import Chips, load_all
 from mmovseg_geo.training.concepts import Concepts, read_concepts
 from mmovseg_geo.training.cosine_head import CosineHead, SideHead, forward
 from mmovseg_geo.training.distillation import distill
 from mmovseg_geo.training.export import write_weights
-from mmovseg_geo.training.questions import Asker, Questions, answer_loss, ranking_loss
+from mmovseg_geo.training.questions import Asker, Questions, answer_loss
 from mmovseg_geo.training.recipe import Recipe, read_recipe
 from mmovseg_geo.training.validation import Validation
 
 logger = logging.getLogger(__name__)
-SETTLING_BATCHES = 100
+SETTLING_BATCHES = 40
+CALIBRATION_STEP = 1_000_000
 SHORTENING = 12.0
 
 
@@ -54,7 +56,8 @@ def train(config: str | Path, out: str | Path, *, resume: bool = False) -> Path:
     if resume:
         trainer.restore()
     trainer.run(validation)
-    _lean(trainer.averaged, Validation.familiar(recipe, concepts, folder))
+    refresh_norms(trainer.averaged, trainer.calibration_batches(), recipe.optimization.fresh_statistics)
+    logger.info("norms refreshed  %s", validation.measure(trainer.averaged, trainer._head_of(trainer.averaged)))
     path = folder / "compact.safetensors"
     write_weights(path, trainer.averaged, recipe)
     return path
@@ -70,15 +73,15 @@ class Trainer:
         self.sources = sources
         assert network.text is not None, "a compact network carries its text tower"
         network.text.requires_grad_(False)
-        network.text.turned.requires_grad_(True)
         self.network = network
         self.averaged = copy.deepcopy(network).eval()
         self.cosines = CosineHead()
         with torch.no_grad():
             vectors = network.text.embed(concepts.words)  # type: ignore[operator]
         words = dict(zip(concepts.words, vectors, strict=True))
-        noise, joined = self.settings.text_noise, self.settings.joined
-        self.asker = Asker(concepts, words, count=self.settings.questions, text_noise=noise, joined=joined)
+        noise = self.settings.text_noise
+        self.warmup_asker = Asker(concepts, words, count=self.settings.warmup_questions, text_noise=noise)
+        self.asker = Asker(concepts, words, count=self.settings.questions, text_noise=noise)
         head = list(network.head.parameters())
         rest = [p for name, p in network.named_parameters() if p.requires_grad and not name.startswith("head.")]
         groups = [
@@ -124,15 +127,15 @@ class Trainer:
             norm.reset_running_stats()
             norm.momentum = None  # a plain mean over the batches
         for number in range(SETTLING_BATCHES):
-            batch, asked, _ = self.batch(self.settings.steps + number)
-            forward(self.network, self._head_of(self.network), batch, self._turned(asked.text))
+            batch, questions = self.batch(self.settings.steps + number)
+            forward(self.network, self._head_of(self.network), batch, questions.text)
         _shorten(self.network)
         self.optimizer.state.clear()  # its moments are of other gradients
         self.averaged.load_state_dict(self.network.state_dict())
         self._set_mode()
 
-    def batch(self, step: int) -> tuple[TrainingBatch, Questions, Questions]:
-        """What is learned in a step: chips, what the cost head is asked of them, and what the cosines are."""
+    def batch(self, step: int) -> tuple[TrainingBatch, Questions]:
+        """What is learned in a step."""
         rng = np.random.Generator(np.random.PCG64([self.settings.seed, step]))
         shares = np.array([share for share, _ in self.sources])
         is_warmup = step < self.settings.warmup_steps
@@ -144,21 +147,27 @@ class Trainer:
             if (picks == source).any()
         ]
         batch = augmented(Chips.join(drawn), self.recipe.augmentation, rng)
-        labels = batch.labels.numpy().astype(np.uint8)
-        return batch, self.asker.ask(labels, rng), self.asker.everything(labels, rng)
+        asker = self.warmup_asker if is_warmup else self.asker
+        return batch, asker.ask(batch.labels.numpy().astype(np.uint8), rng)
 
-    def _learn(self, batch: TrainingBatch, asked: Questions, everything: Questions) -> float:
+    def calibration_batches(self) -> Iterator[tuple[TrainingBatch, Tensor]]:
+        """Batches that no step of training draws, with their text vectors."""
+        for number in range(SETTLING_BATCHES):
+            batch, questions = self.batch(CALIBRATION_STEP + number)
+            yield batch, questions.text
+
+    def _learn(self, batch: TrainingBatch, questions: Questions) -> float:
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * self._pace() * group["rate"]
-        head = self._head_of(self.network, self._turned(everything.text))
-        text = self._turned(everything.text if head is self.cosines else asked.text)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.settings.precision == "bf16"):
-            logits, side = forward(self.network, head, batch, text)
-        loss = self.settings.side_loss * torch.stack([ranking_loss(part.float(), everything) for part in side]).sum()
+            logits, side = forward(self.network, self._head_of(self.network), batch, questions.text)
+        edges = self.settings.edges
+        loss = sum(
+            (answer_loss(part.float(), questions, dice=0.0, edges=edges) for part in side), start=torch.zeros(())
+        )
         if logits is not None:
-            logits = logits.float()
-            answer = answer_loss(logits, asked, dice=self.settings.dice, edges=self.settings.edges)
-            loss = loss + answer + self.settings.ranking * ranking_loss(logits, asked)
+            answer = answer_loss(logits.float(), questions, dice=self.settings.dice, edges=edges)
+            loss = self.settings.side_loss * loss + answer
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.gradient_clip)
@@ -166,15 +175,11 @@ class Trainer:
         self._average()
         return loss.item()
 
-    def _turned(self, text: Tensor) -> Tensor:
-        turned: Tensor = self.network.text.turn(text)  # type: ignore[union-attr, operator]
-        return turned
-
-    def _head_of(self, network: MMOVSeg, text: Tensor | None = None) -> nn.Module:
-        """Cosines alone at first, then the cost head with cosines (of `text`) beside it."""
+    def _head_of(self, network: MMOVSeg) -> nn.Module:
+        """Cosines alone at first, then the cost head with cosines beside it."""
         if self.step < self.settings.warmup_steps:
             return self.cosines
-        return SideHead(network.head, self.cosines, text)
+        return SideHead(network.head, self.cosines)
 
     def _pace(self) -> float:
         """Share of the learning rate: a short rise and a cosine down, and again, lower, where the norms are at rest."""
@@ -222,12 +227,6 @@ class Trainer:
         logger.info("  ".join(f"{key} {value:.4g}" for key, value in values.items()))
         with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as lines:
             lines.write(json.dumps(values) + "\n")
-
-
-def _lean(network: MMOVSeg, familiar: Validation) -> None:
-    offsets = lean(network, familiar.words, familiar.answers(network, SideHead(network.head, CosineHead())))
-    told = ", ".join(f"{word} {offset:+.2f}" for word, offset in zip(familiar.words, offsets, strict=True))
-    logger.info("logits lean by %s", told)
 
 
 def _shorten(network: MMOVSeg) -> None:

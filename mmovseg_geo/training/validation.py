@@ -1,9 +1,8 @@
-"""How good the network is, while it trains."""
+"""How good the network is on places it has not seen, while it trains."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,93 +10,71 @@ from torch import nn
 
 from mmovseg_geo.models.mmovseg.network import MMOVSeg
 from mmovseg_geo.training.augment import Augmentation, TrainingBatch, augmented
-from mmovseg_geo.training.calibration import Answers, alone
 from mmovseg_geo.training.chips import Chips
-from mmovseg_geo.training.concepts import UNASKED, Concepts
+from mmovseg_geo.training.concepts import FALSE, TRUE, UNASKED, Concepts
 from mmovseg_geo.training.cosine_head import forward
 from mmovseg_geo.training.recipe import Recipe
 
 PLAIN = {"clouds": 0.0, "optical_only": 0.0, "sar_only": 0.0, "gaps": 0.0, "stretched": 0.0, "single_band": 0.0}
 UNDISTURBED = {"gain_spread": 0.0, "gamma_spread": 0.0}
-SEED_OF_UNSEEN, SEED_OF_FAMILIAR = 999_000, 998_000
-NUM_CHIPS = 64
-SENSORS = {"simulated": {}, "simulated optical": {"optical_only": 1.0}, "simulated SAR": {"sar_only": 1.0}}
-"""Groups of simulated chips, which are the same seen by both sensors or by one."""
+SEED_OF_SIMULATED = 999_000
 
 
 @dataclass(frozen=True, eq=False)
 class Validation:
-    """Chips in groups, prepared once, and the words that they are asked for."""
+    """Chips of places left out, prepared once, and the concepts they are asked for."""
 
     batches: dict[str, list[TrainingBatch]]
     concepts: Concepts
     words: tuple[str, ...] = ("water", "trees", "grass", "cropland", "built-up area", "bare ground")
 
     @classmethod
-    def of(cls, recipe: Recipe, concepts: Concepts, *, simulated: int = NUM_CHIPS) -> Validation:
+    def of(cls, recipe: Recipe, concepts: Concepts, *, simulated: int = 32) -> Validation:
         """Chips left out of the real data, and simulated ones of other seeds."""
-        groups = _simulated(recipe, SEED_OF_UNSEEN, simulated)
+        size = recipe.simulated.size
+        settings = Augmentation(crop=size, **PLAIN, **UNDISTURBED)
+        invented = [recipe.simulated.chip(SEED_OF_SIMULATED + index) for index in range(simulated)]
+        groups = {"simulated": Chips.join(invented)} if invented else {}
         for real in recipe.real:
             if real.dataset.left_out_clusters:
-                left_out = real.make(recipe.data, concepts, recipe.simulated.size, left_out=True)
-                groups[real.dataset.name] = _batches(left_out, _settings(recipe.simulated.size))
-        return cls(groups, concepts)
-
-    @classmethod
-    def familiar(cls, recipe: Recipe, concepts: Concepts, folder: Path, *, simulated: int = NUM_CHIPS) -> Validation:
-        """Chips from which nothing is kept secret: trained on, as `gather` left them in the folder, or simulated."""
-        groups = _simulated(recipe, SEED_OF_FAMILIAR, simulated)
-        for real in recipe.real:
-            if real.dataset.left_out_clusters:
-                chips = Chips.load(folder / f"{real.dataset.name}.npz")
-                rows = np.linspace(0, len(chips) - 1, min(len(chips), NUM_CHIPS)).astype(np.int64)
-                groups[real.dataset.name] = _batches(chips.chosen(rows), _settings(recipe.simulated.size))
-        return cls(groups, concepts)
-
-    def measure(self, network: MMOVSeg, head: nn.Module) -> dict[str, float]:
-        """IoU at a score of one half, by group and word, and the mean; `head` may be one that gives cosines only."""
-        found: dict[str, float] = {}
-        for name, part in self.answers(network, head).items():
-            iou = alone(part)
-            found |= {f"{name} {word}": float(value) for word, value in zip(self.words, iou, strict=True)}
-            found[f"{name} mean"] = float(iou.mean())
-        return found
+                groups[real.dataset.name] = real.make(recipe.data, concepts, size, left_out=True)
+        return cls({name: _batches(chips, settings) for name, chips in groups.items()}, concepts)
 
     @torch.inference_mode()
-    def answers(self, network: MMOVSeg, head: nn.Module) -> dict[str, Answers]:
-        """Logits and truth of each group, at the middle of every cell of the logits."""
+    def measure(self, network: MMOVSeg, head: nn.Module) -> dict[str, float]:
+        """IoU at a score of one half for each word, by group; `head` may be one that gives cosines only."""
         assert network.text is not None, "a compact network carries its text tower"
         text = network.text.embed(self.words)  # type: ignore[operator]
         numbers = [self._number(word) for word in self.words]
         table = np.full((256, len(numbers)), UNASKED, np.int8)
         table[: len(self.concepts.truth)] = self.concepts.truth[:, numbers]
-        found: dict[str, Answers] = {}
+        found: dict[str, float] = {}
         for name, batches in self.batches.items():
-            logits, truth = [], []
+            hits = np.zeros((3, len(numbers)))
             for batch in batches:
-                answered, side = forward(network, head, batch, text)
-                scores = side[-1] if answered is None else answered
-                step = batch.labels.shape[-1] // scores.shape[-1]
-                labels = batch.labels.numpy()[:, step // 2 :: step, step // 2 :: step]
-                logits.append(scores.movedim(1, -1).reshape(-1, len(numbers)).float().numpy())
-                truth.append(table[labels].reshape(-1, len(numbers)))
-            found[name] = Answers(np.concatenate(logits), np.concatenate(truth))
+                logits, side = forward(network, head, batch, text)
+                logits = side[-1] if logits is None else logits
+                truth = torch.from_numpy(table.T[:, batch.labels.numpy()]).transpose(0, 1)
+                hits += _hits(logits, truth)
+            iou = hits[0] / np.maximum(hits.sum(0), 1)
+            found |= {f"{name} {word}": float(value) for word, value in zip(self.words, iou, strict=True)}
         return found
 
     def _number(self, word: str) -> int:
         return next(k for k, concept in enumerate(self.concepts.concepts) if word in concept.words)
 
 
-def _simulated(recipe: Recipe, seed: int, count: int) -> dict[str, list[TrainingBatch]]:
-    chips = Chips.join(recipe.simulated.chip(seed + index) for index in range(count))
-    return {name: _batches(chips, _settings(recipe.simulated.size, **sensors)) for name, sensors in SENSORS.items()}
-
-
-def _settings(size: int, **sensors: float) -> Augmentation:
-    return Augmentation(crop=size, **{**PLAIN, **UNDISTURBED, **sensors})
-
-
 def _batches(chips: Chips, settings: Augmentation, size: int = 8) -> list[TrainingBatch]:
     rng = np.random.Generator(np.random.PCG64(5))
     rows = np.arange(len(chips))
     return [augmented(chips.chosen(rows[i : i + size]), settings, rng) for i in range(0, len(chips), size)]
+
+
+def _hits(logits: torch.Tensor, truth: torch.Tensor) -> np.ndarray:
+    """Pixels found, missed and wrongly found, for each class (3, T)."""
+    scores = torch.sigmoid(logits)
+    scores = torch.nn.functional.interpolate(scores, size=truth.shape[-2:], mode="bilinear")
+    said = scores > 0.5
+    is_true, is_false = truth == TRUE, truth == FALSE
+    sums = [(said & is_true), (~said & is_true), (said & is_false)]
+    return np.stack([part.sum((0, 2, 3)).numpy() for part in sums]).astype(float)

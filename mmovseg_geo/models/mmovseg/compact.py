@@ -28,7 +28,6 @@ MEAN, STD = 115.0, 55.0
 FINEST_M, COARSEST_M = 0.25, 40.0
 """Ground sampling distances beyond these are taken for the nearer one."""
 EXTRA_PLANES = 2
-COST_GAIN = 16.0
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class TrunkParams:
 
     bands: int
     widths: tuple[int, int, int, int, int]
-    blocks: tuple[int, int, int, int] = (1, 2, 3, 2)
+    blocks: tuple[int, int, int, int] = (1, 2, 2, 1)
 
 
 @dataclass(frozen=True)
@@ -61,12 +60,12 @@ def mmovseg_compact() -> CompactParams:
         text=TextParams(),
         head=HeadParams(
             text_dim=128,
-            hidden_dim=32,
+            hidden_dim=24,
             appearance_dim=32,
             text_guidance_dim=32,
             guidance_dims=(48,),
-            guidance_proj=(16,),
-            decoder_dims=(32,),
+            guidance_proj=(8,),
+            decoder_dims=(16,),
             num_layers=0,
             num_heads=2,
             mlp_ratio=2,
@@ -89,7 +88,7 @@ def build(params: CompactParams) -> MMOVSeg:
             optical=_to_head(optical, head),
             sar=_to_head(sar, head),
         ),
-        head=_sensitive(_without_tile_statistics(LeaningHead(head))),
+        head=_without_tile_statistics(CostHead(head)),
         text=TextTower(params.text),
     ).to(memory_format=torch.channels_last)
 
@@ -172,35 +171,6 @@ def fuse_norms(module: nn.Module) -> nn.Module:
     return module
 
 
-class LeaningHead(CostHead):
-    """A cost head whose logits lean: by a number for each word, linear in its vector, so that new words have one too.
-
-    Training asks for rare and frequent words alike; how often each is true in the end is for `leaning` to say. It is
-    zero until it is set, see `training.calibration`.
-    """
-
-    def __init__(self, params: HeadParams) -> None:
-        super().__init__(params)
-        self.leaning = nn.Parameter(torch.zeros(params.text_dim), requires_grad=False)
-
-    def forward(
-        self,
-        clip_dense: Tensor,
-        dense: Tensor,
-        text: Tensor,
-        clip_guidance: tuple[Tensor, ...],
-        dino_guidance: tuple[Tensor, ...],
-        appearance: Tensor | None = None,
-    ) -> Tensor:
-        """As `CostHead`."""
-        logits = super().forward(clip_dense, dense, text, clip_guidance, dino_guidance, appearance)
-        return logits + self.leans(text)[..., None, None]
-
-    def leans(self, text: Tensor) -> Tensor:
-        """How far the logits of words lean (T) or (B, T), of their vectors (T, C) or (B, T, C)."""
-        return F.normalize(text, dim=-1) @ self.leaning
-
-
 def _without_tile_statistics(head: CostHead) -> CostHead:
     """Batch norms in the place of the decoder's group norms.
 
@@ -210,20 +180,6 @@ def _without_tile_statistics(head: CostHead) -> CostHead:
     for stage in head.decoder.stages:
         for name in ("norm1", "norm2"):
             setattr(stage, name, nn.BatchNorm2d(getattr(stage, name).num_channels))
-    return head
-
-
-@torch.no_grad()
-def _sensitive(head: CostHead) -> CostHead:
-    """Cosines that move the cost from the first step on: each channel answers around a cosine of its own.
-
-    With the usual start the cost hardly answers to the few tenths by which cosines differ, and encoders that are
-    trained from nothing learn next to nothing through it.
-    """
-    centers = torch.linspace(0, 0.9, head.fusion.hidden_dim)
-    for convolution in (head.fusion.clip, head.fusion.dino):
-        convolution.weight += COST_GAIN / convolution.weight[0].numel()
-        convolution.bias.copy_(-COST_GAIN * centers)  # type: ignore[union-attr]
     return head
 
 
