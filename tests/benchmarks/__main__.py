@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks speed|memory|upsampler [--folder DIR]`: figures of whole commands, printed as one table.
+"""`python -m tests.benchmarks speed|memory|models|upsampler [--folder DIR]`: figures of whole commands, as one table.
 
 Each row is a process of its own; its peak resident memory is what the operating system counted.
 """
@@ -11,17 +11,22 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+from mmovseg_geo.models import registry
+from tests.benchmarks.random_weights import provide
 from tests.benchmarks.scenes import make_scene
 
+NETWORKS = ("mmovseg-vitb16-pie", "mmovseg-vitl14-pie", "segearth-ov", "segearth-ov2-sar", "segearth-ov2")
+"""A name for each network of the published systems."""
 CLASSES = "water,forest|trees,cropland,building|house,road,bare ground"
 
 
-def segment(optical: Path, sar: Path, *options: str) -> dict[str, float]:
+def segment(*inputs: Path, options: Sequence[str] = ()) -> dict[str, float]:
     """Seconds, megapixels a second and peak resident megabytes of one `mmovseg segment`."""
-    with tempfile.TemporaryDirectory(dir=optical.parent) as out:
-        command = [sys.executable, "-m", "mmovseg_cli", "segment", str(optical), str(sar), "-o", f"{out}/map"]
+    with tempfile.TemporaryDirectory(dir=inputs[0].parent) as out:
+        command = [sys.executable, "-m", "mmovseg_cli", "segment", *map(str, inputs), "-o", f"{out}/map"]
         command += ["--classes", CLASSES, "--no-polygons", "-q", *options]
         started = time.perf_counter()
         pid = os.posix_spawn(
@@ -33,7 +38,7 @@ def segment(optical: Path, sar: Path, *options: str) -> dict[str, float]:
             raise SystemExit(f"{' '.join(command)} failed")
         (run,) = Path(out, "map").glob("*_run.json")
         seconds = json.loads(run.read_text(encoding="utf-8"))["timings_s"]["segment"]
-    height, width = (int(side) for side in optical.stem.split("_")[1].split("x"))
+    height, width = (int(side) for side in inputs[0].stem.split("_")[1].split("x"))
     return {
         "wall_s": wall,
         "segment_s": seconds,
@@ -44,18 +49,29 @@ def segment(optical: Path, sar: Path, *options: str) -> dict[str, float]:
 
 def speed(folder: Path, model: str) -> None:
     """Scene megapixels a second of `segment`: reading, network, stitching and writing, after the model is loaded."""
-    rows = [("4096 x 4096, 6 classes", segment(*make_scene(folder, 4096, 4096), "--model", model))]
+    rows = [("4096 x 4096, 6 classes", segment(*make_scene(folder, 4096, 4096), options=("--model", model)))]
     table(rows)
 
 
 def memory(folder: Path, model: str) -> None:
     """Peak memory of a large scene, and of one twice as high."""
     rows = [
-        (f"{height} x 12000, 6 classes, {name}", segment(*make_scene(folder, height, 12000), "--model", name))
+        (f"{height} x 12000, 6 classes, {name}", segment(*make_scene(folder, height, 12000), options=("--model", name)))
         for height, name in ((12000, model), (12000, "threshold"), (24000, "threshold"))
     ]
     table(rows)
     print(f"\ntwice as high takes {100 * (rows[2][1]['peak_mb'] / rows[1][1]['peak_mb'] - 1):+.1f} % memory")
+
+
+def models(folder: Path, names: Sequence[str], side: int) -> None:
+    """Speed and memory of published systems of full size. Their weights are random: no figure depends on the values."""
+    os.environ["HF_HOME"] = str(folder / "random-weights")
+    scene = dict(zip(("optical", "sar"), make_scene(folder, side, side), strict=True))
+    for number, name in enumerate(names):
+        provide(name)
+        inputs = [scene[sensor] for sensor in registry.entry(name).sensors]
+        figures = segment(*inputs, options=("--model", name))
+        table([(f"{side} x {side}, 6 classes, {name}", figures)], head=number == 0)
 
 
 def upsampler() -> None:
@@ -75,14 +91,17 @@ def table(rows: list[tuple[str, dict[str, float]]], *, head: bool = True) -> Non
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("which", choices=("speed", "memory", "upsampler"))
+    parser.add_argument("which", choices=("speed", "memory", "models", "upsampler"))
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "mmovseg-benchmarks")
-    parser.add_argument("--model", default="mmovseg-compact")
+    parser.add_argument("--model", help="mmovseg-compact, or in `models` one of each network, unless given")
+    parser.add_argument("--side", type=int, default=1024, help="pixels of the scene of `models`")
     arguments = parser.parse_args()
     if arguments.which == "upsampler":
         upsampler()
+    elif arguments.which == "models":
+        models(arguments.folder, (arguments.model,) if arguments.model else NETWORKS, arguments.side)
     else:
-        {"speed": speed, "memory": memory}[arguments.which](arguments.folder, arguments.model)
+        {"speed": speed, "memory": memory}[arguments.which](arguments.folder, arguments.model or "mmovseg-compact")
 
 
 if __name__ == "__main__":
