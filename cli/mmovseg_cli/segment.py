@@ -10,7 +10,6 @@ import typer
 from mmovseg_cli.command import command
 from mmovseg_cli.options import SETTINGS, settings_of
 from mmovseg_cli.talk import Talk
-from mmovseg_geo.models import reads_only_sar
 
 
 def segment(
@@ -38,6 +37,8 @@ def segment(
     config = settings_of(settings, talk)
     if sar_only and sar is not None:
         raise typer.BadParameter("--sar-only takes one image.")
+    from mmovseg_geo.models import reads_only_sar
+
     # A model for radar alone leaves no doubt about a single image.
     sar_only = sar_only or (sar is None and reads_only_sar(config.model))
     scene: tuple[str | None, str | None] = (None, optical) if sar_only else (optical, sar)

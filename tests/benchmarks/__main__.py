@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks speed|memory|models|upsampler [--folder DIR]`: figures of whole commands, as one table.
+"""`python -m tests.benchmarks speed|memory|models|upsampler|help [--folder DIR]`: figures of whole commands, as one table.
 
 Each row is a process of its own; its peak resident memory is what the operating system counted.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -74,6 +76,16 @@ def models(folder: Path, names: Sequence[str], side: int) -> None:
         table([(f"{side} x {side}, 6 classes, {name}", figures)], head=number == 0)
 
 
+def help_text() -> None:
+    """Seconds that `mmovseg --help` takes, start of Python included: the best and the median of ten."""
+    seconds = []
+    for _ in range(10):
+        started = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "mmovseg_cli", "--help"], stdout=subprocess.DEVNULL, check=True)
+        seconds.append(time.perf_counter() - started)
+    table([("mmovseg --help", {"best_s": min(seconds), "median_s": statistics.median(seconds)})])
+
+
 def upsampler() -> None:
     """Joint bilateral upsampling of 512 channels, ours and unfolded in chunks of 32 channels."""
     from tests.benchmarks.upsampling import compare
@@ -91,13 +103,15 @@ def table(rows: list[tuple[str, dict[str, float]]], *, head: bool = True) -> Non
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("which", choices=("speed", "memory", "models", "upsampler"))
+    parser.add_argument("which", choices=("speed", "memory", "models", "upsampler", "help"))
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "mmovseg-benchmarks")
     parser.add_argument("--model", help="mmovseg-compact, or in `models` one of each network, unless given")
     parser.add_argument("--side", type=int, default=1024, help="pixels of the scene of `models`")
     arguments = parser.parse_args()
     if arguments.which == "upsampler":
         upsampler()
+    elif arguments.which == "help":
+        help_text()
     elif arguments.which == "models":
         models(arguments.folder, (arguments.model,) if arguments.model else NETWORKS, arguments.side)
     else:

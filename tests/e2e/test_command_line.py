@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 
 import pytest
 import rasterio
@@ -14,7 +13,7 @@ from mmovseg_cli.app import app
 COMMANDS = ["segment", "batch", "polygonize", "info", "train", "eval"]
 GROUPS = ["models"]
 WORDS = ("--classes", "dark,bright")
-HEAVY = ("torch", "rasterio", "numpy", "geopandas", "odc", "pyproj", "yaml")
+HEAVY = ("torch", "rasterio", "numpy", "geopandas", "odc", "pyproj", "yaml", "mmovseg_geo.models")
 
 
 def labels(path) -> set[int]:
@@ -23,7 +22,8 @@ def labels(path) -> set[int]:
 
 
 @pytest.mark.parametrize("words", [["--help"], ["-h"], ["--version"], *([name, "-h"] for name in (*COMMANDS, *GROUPS))])
-def test_help_loads_no_heavy_library(words):
+def test_help_loads_nothing_that_takes_its_time(words):
+    """How long help takes is measured by `python -m tests.benchmarks help`: a clock in a test fails on a busy machine."""
     script = (
         "import sys; from mmovseg_cli.app import app\n"
         f"try: app({words!r})\n"
@@ -32,18 +32,6 @@ def test_help_loads_no_heavy_library(words):
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines()[-1] == "[]"
-
-
-def test_help_is_instant():
-    """The best of a few runs, since other programs share the machine."""
-    seconds = []
-    for _ in range(4):
-        started = time.perf_counter()
-        subprocess.run(
-            [sys.executable, "-c", "from mmovseg_cli.app import main; main()", "--help"], capture_output=True
-        )
-        seconds.append(time.perf_counter() - started)
-    assert min(seconds) < 0.5
 
 
 def test_all_commands_are_there():
