@@ -11,7 +11,7 @@ from mmovseg_geo.errors import ConfigError, did_you_mean
 from mmovseg_geo.grid import Size
 from mmovseg_geo.settings import EVAL_READERS, READERS, Gcps, Precision
 from mmovseg_geo.text_file import strict_yaml
-from mmovseg_geo.tiles import Blend, Sensors, Tiling
+from mmovseg_geo.tiles import Blend, Sensors, Speckle, Tiling
 from mmovseg_geo.vocabulary import Vocabulary
 
 C = TypeVar("C")
@@ -49,6 +49,7 @@ class SegmentConfig:
     nodata: float | Literal["none"] | None = None
     optical_scale: str = "auto"
     sar_scale: str = "auto"
+    speckle: Speckle = "none"
     gcps: Gcps | None = None
     pixel_grid: bool = False
     coregister: str = "off"

@@ -223,6 +223,7 @@ def opened(optical: str | Path | None, sar: str | Path | None, config: SegmentCo
         optical_scale=config.optical_scale,
         sar_scale=config.sar_scale,
         nodata=config.nodata,
+        speckle=config.speckle,
         gcps=config.gcps,
         pixel_grid=config.pixel_grid,
         shift=config.shift,

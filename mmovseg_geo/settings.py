@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 
 from mmovseg_geo.errors import ConfigError, did_you_mean
 from mmovseg_geo.grid import Size
-from mmovseg_geo.tiles import Blend, OpticalScale, SarScale, Sensors
+from mmovseg_geo.tiles import Blend, OpticalScale, SarScale, Sensors, Speckle
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Gcps = Literal["tps"]
@@ -184,6 +184,7 @@ READERS: dict[str, Callable[[Any], Any]] = {
     "nodata": nodata,
     "optical_scale": partial(scale, name="optical-scale", among=get_args(OpticalScale)),
     "sar_scale": partial(scale, name="sar-scale", among=get_args(SarScale)),
+    "speckle": partial(choice, name="speckle", among=get_args(Speckle)),
     "gcps": partial(choice, name="gcps", among=get_args(Gcps)),
     "pixel_grid": partial(switch, name="pixel-grid"),
     "coregister": coregister,

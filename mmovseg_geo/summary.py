@@ -47,6 +47,8 @@ def _facts(name: str, part: Mapping[str, Any]) -> list[str]:
         "nodata": f"{nodata}; valid are {_share(part['valid_share'])}, by {part['validity']}",
         "scaling": part["scaling"]["words"],
     }
+    if part.get("speckle"):
+        facts["speckle"] = part["speckle"]
     if "gcps" in part:
         points = part["gcps"]
         missed = f"{points['left_out_rms_px']:g} of its pixels, at worst {points['left_out_worst_px']:g}"

@@ -18,6 +18,7 @@ Sensors = Literal["optical", "sar", "both"]
 Blend = Literal["linear", "cosine", "uniform"]
 OpticalScale = Literal["auto", "8bit", "reflectance", "reflectance-10000", "reflectance-10000-offset", "stretch"]
 SarScale = Literal["auto", "db", "power", "amplitude", "8bit"]
+Speckle = Literal["none", "lee", "refined-lee", "gamma-map"]
 
 SIDE_MULTIPLE = 32
 """Networks halve a tile up to five times."""

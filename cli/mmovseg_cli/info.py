@@ -7,16 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmovseg_cli.command import command
-from mmovseg_cli.options import SETTINGS, settings_of
+from mmovseg_cli.options import READING, SETTINGS, settings_of
 from mmovseg_cli.talk import Talk
 
 if TYPE_CHECKING:
     from mmovseg_geo.config import SegmentConfig
 
-OPTIONS = {
-    name: SETTINGS[name]
-    for name in ("bands", "sar_bands", "nodata", "optical_scale", "sar_scale", "gcps", "pixel_grid", "coregister")
-}
+OPTIONS = {name: SETTINGS[name] for name in READING}
 
 
 def info(

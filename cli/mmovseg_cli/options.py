@@ -11,7 +11,7 @@ import typer
 from mmovseg_cli.talk import Talk
 from mmovseg_geo.config import SegmentConfig, load_config
 from mmovseg_geo.settings import Gcps, Precision
-from mmovseg_geo.tiles import Blend, OpticalScale, SarScale
+from mmovseg_geo.tiles import Blend, OpticalScale, SarScale, Speckle
 
 DEFAULTS = SegmentConfig()
 
@@ -139,6 +139,10 @@ SETTINGS: dict[str, Any] = {
             text=f"What SAR values mean: {_either(SarScale)}.",
         ),
     ],
+    "speckle": Annotated[
+        Speckle | None,
+        _option(INPUTS, "--speckle", default=DEFAULTS.speckle, text="Filter of the SAR image, at its own pixels."),
+    ],
     "gcps": Annotated[
         Gcps | None, _option(INPUTS, "--gcps", text="Warp images that carry only control points: thin-plate spline.")
     ],
@@ -237,6 +241,19 @@ SETTINGS: dict[str, Any] = {
     "overwrite": Annotated[Flag, _option(OUTPUTS, "--overwrite/--no-overwrite", text="Replace outputs that exist.")],
 }
 """Option by the name of the `SegmentConfig` field it sets (`config_file` aside)."""
+
+READING = (
+    "bands",
+    "sar_bands",
+    "nodata",
+    "optical_scale",
+    "sar_scale",
+    "speckle",
+    "gcps",
+    "pixel_grid",
+    "coregister",
+)
+"""Those that say how images are read."""
 
 
 def settings_of(given: dict[str, Any], talk: Talk) -> SegmentConfig:

@@ -7,11 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from mmovseg_cli.options import SETTINGS
+from mmovseg_cli.options import READING, SETTINGS
 from mmovseg_cli.talk import Talk
 
 AREA = "Your own area"
-READING = ("bands", "sar_bands", "nodata", "optical_scale", "sar_scale", "gcps", "pixel_grid", "coregister")
 LABELLING = ("classes", "classes_file", "class_field", "outside", "ignore", "pixel_grid")
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from mmovseg_geo.grid import Window, crs_name
 from mmovseg_geo.rasters.resample import bilinear, block_means, factors_of, shrunk
+from mmovseg_geo.rasters.speckle import HALO, estimated_looks, looks_of, sample_windows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from mmovseg_geo.rasters.placement import Placement
     from mmovseg_geo.rasters.radiometry import Scaling
     from mmovseg_geo.rasters.source import Source
+    from mmovseg_geo.rasters.speckle import SpeckleFilter
 
     Pixels = tuple[NDArray[np.float32], NDArray[np.bool_]]
 
@@ -37,7 +39,10 @@ class Sampled:
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """Bands of one source on a scene's grid of `shape`; `found` is what a sample of its values showed."""
+    """Bands of one source on a scene's grid of `shape`; `found` is what a sample of its values showed.
+
+    A speckle filter works on the source's own pixels, before they are averaged or interpolated.
+    """
 
     source: Source
     choice: Choice
@@ -45,6 +50,7 @@ class Layer:
     scaling: Scaling
     shape: tuple[int, int]
     found: Sampled
+    speckle: SpeckleFilter | None = None
 
     @property
     def planes(self) -> int:
@@ -65,8 +71,13 @@ class Layer:
         """Values (N, H, W) 0..255 and validity (H, W) of a window of the scene's grid."""
         offset = self.placement.offset
         if offset is not None:
-            raw, valid = self.source.read(replace(window, row=window.row + offset[0], col=window.col + offset[1]))
-            values = self.scaling.apply(self._merged(raw))
+            here = replace(window, row=window.row + offset[0], col=window.col + offset[1])
+            if self.speckle is None:
+                raw, valid = self.source.read(here)
+                values = self.scaling.apply(self._merged(raw))
+            else:
+                averageable, valid = self._averageable(here)
+                values = self.scaling.finished(averageable)
         else:
             values, valid = self._resampled(window)
         beyond = np.ones(window.shape, np.bool_)
@@ -104,15 +115,35 @@ class Layer:
         factors = factors_of(self.placement.scale)
         rows, cols = self.placement.centers(window)
         shape = (-(-self.source.shape[0] // factors[0]), -(-self.source.shape[1] // factors[1]))
-
-        def read(area: Window) -> Pixels:
-            raw, valid = self.source.read(area)
-            return np.where(valid, self.scaling.averageable(self._merged(raw)), np.float32(0)), valid
-
         averaged, valid = bilinear(
-            lambda area: block_means(read, area, factors), self.planes, shape, rows / factors[0], cols / factors[1]
+            lambda area: block_means(self._averageable, area, factors),
+            self.planes,
+            shape,
+            rows / factors[0],
+            cols / factors[1],
         )
         return self.scaling.finished(averaged), valid
+
+    def _averageable(self, area: Window) -> Pixels:
+        """A window of the source, without speckle if so wished, as what may be averaged; invalid values are 0."""
+        halo = 0 if self.speckle is None else HALO
+        raw, valid = self.source.read(
+            Window(area.row - halo, area.col - halo, area.height + 2 * halo, area.width + 2 * halo)
+        )
+        values = np.where(valid, self.scaling.averageable(self._merged(raw)), np.float32(0))
+        if self.speckle is None:
+            return values, valid
+        own = valid[halo:-halo, halo:-halo]
+        return np.where(own, self.speckle(values, valid), np.float32(0)), own
+
+    def looks(self) -> tuple[float, ...]:
+        """The equivalent number of looks of each band, estimated from places all over the file."""
+        parts = []
+        for window in sample_windows(self.source.shape):
+            raw, valid = self.source.read(window)
+            values = np.where(valid, self.scaling.averageable(self._merged(raw)), np.float32(0))
+            parts.append(estimated_looks(values, valid))
+        return looks_of(np.concatenate(parts, axis=1))
 
     @property
     def _gray(self) -> bool:
@@ -142,6 +173,7 @@ class Layer:
             "nodata": [str(value) for value in self.source.nodata],
             "validity": self._validity(),
             "scaling": self.scaling.describe(),
+            "speckle": self.speckle.words if self.speckle else None,
             "resampled": self.resampled,
             "averaged_pixels": list(factors_of(self.placement.scale)) if self.resampled else [1, 1],
         }
@@ -150,7 +182,8 @@ class Layer:
         """What of `describe` decides the pixels, without folders, so that equal runs say the same anywhere."""
         told = self.describe()
         kept = {key: told[key] for key in ("bands", "nodata", "validity", "resampled")}
-        return {"file": self.source.facts.name, **kept, "scaling": self.scaling.describe()["words"]}
+        filtered = {"speckle": self.speckle.words} if self.speckle else {}
+        return {"file": self.source.facts.name, **kept, "scaling": self.scaling.describe()["words"], **filtered}
 
     def _validity(self) -> str:
         parts = [f"no-data {value:g}" for value in self.source.nodata]

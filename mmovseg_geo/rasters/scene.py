@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from mmovseg_geo.rasters.layer import SAMPLE_SIDE, Layer, Sampled
 from mmovseg_geo.rasters.scaling_optical import decide_optical
 from mmovseg_geo.rasters.scaling_sar import decide_sar
 from mmovseg_geo.rasters.source import Source, nodata_of, probe
+from mmovseg_geo.rasters.speckle import SpeckleFilter
 from mmovseg_geo.tiles import Tile
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
     from mmovseg_geo.rasters.facts import Facts
-    from mmovseg_geo.tiles import Sensor
+    from mmovseg_geo.tiles import Sensor, Speckle
 
     PathLike = str | os.PathLike[str]
 
@@ -136,6 +137,7 @@ def open_scene(
     optical_scale: str = "auto",
     sar_scale: str = "auto",
     nodata: float | str | None = None,
+    speckle: Speckle = "none",
     gcps: str | None = None,
     pixel_grid: bool = False,
     shift: tuple[float, float] = (0.0, 0.0),
@@ -148,6 +150,7 @@ def open_scene(
         bands, sar_bands: 1-based numbers or names; None decides by descriptions and color interpretation.
         optical_scale, sar_scale: `auto`, a word of `OpticalScale` or `SarScale`, or `"MIN,MAX"`.
         nodata: a number, `"nan"`, or `"none"` to ignore what the files declare.
+        speckle: the filter of the SAR image; its looks are estimated once from the whole file.
         gcps: `"tps"` accepts files that have only ground control points.
         pixel_grid: pixel (row, col) of both files is the same place, whatever their CRS.
         shift: rows and cols of scene pixels that the SAR content must move by (down and right positive).
@@ -188,7 +191,10 @@ def open_scene(
         require_overlap(shares[-1], grid, files[0], facts)
         source = _source(facts, choice, nodata, every=False)
         sample, found = _sampled(source)
-        layers.append(Layer(source, choice, placement, decide_sar(facts, choice, sample, sar_scale), shape, found))
+        radar = Layer(source, choice, placement, decide_sar(facts, choice, sample, sar_scale), shape, found)
+        if speckle != "none":
+            radar = replace(radar, speckle=SpeckleFilter(speckle, radar.looks()))
+        layers.append(radar)
     overlap = min(shares) if optical_facts and shares else None
     scene = Scene(grid, files[0].stem, ground_sampling_m(grid), layer, tuple(layers), shift, overlap, warnings)
     warnings.extend(_warnings(scene))

@@ -26,9 +26,15 @@ WAYS = {
 }
 
 
-@pytest.fixture(scope="module", params=WAYS)
+FILTERED = {f"{way}, {name}": (way, name) for way, name in (
+    ("same grid", "refined-lee"), ("three times finer", "gamma-map"), ("geographic", "lee"),
+)}  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=[*WAYS, *FILTERED])
 def scene(request, tmp_path_factory):
-    crs, transform, shift = WAYS[request.param]
+    way, speckle = FILTERED.get(request.param, (request.param, "none"))
+    crs, transform, shift = WAYS[way]
     folder = tmp_path_factory.mktemp("windows")
     random = np.random.default_rng(7)
     with rasterio.open(
@@ -54,7 +60,7 @@ def scene(request, tmp_path_factory):
                 ],
                 "EPSG:4326",
             )
-    with open_scene(folder / "rgb.tif", folder / "sar.tif", shift=shift, gcps="tps") as opened:
+    with open_scene(folder / "rgb.tif", folder / "sar.tif", shift=shift, gcps="tps", speckle=speckle) as opened:
         yield opened
 
 
