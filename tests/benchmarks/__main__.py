@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks speed|memory|models|upsampler|help [--folder DIR]`: figures of whole commands, in a table.
+"""`python -m tests.benchmarks speed|memory|models|upsampler|help [--folder DIR]`: figures of whole commands, tabled.
 
 Each row is a process of its own; its peak resident memory is what the operating system counted.
 """
