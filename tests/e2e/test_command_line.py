@@ -23,7 +23,7 @@ def labels(path) -> set[int]:
 
 @pytest.mark.parametrize("words", [["--help"], ["-h"], ["--version"], *([name, "-h"] for name in (*COMMANDS, *GROUPS))])
 def test_help_loads_nothing_that_takes_its_time(words):
-    """How long help takes is measured by `python -m tests.benchmarks help`; a clock in a test fails on a busy machine."""
+    """Seconds are measured by `python -m tests.benchmarks help`; a clock in a test fails on a busy machine."""
     script = (
         "import sys; from mmovseg_cli.app import app\n"
         f"try: app({words!r})\n"
