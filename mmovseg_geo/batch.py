@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePath
-from typing import Any, Literal
+from pathlib import Path
+from typing import Literal
 
 from mmovseg_geo.config import SegmentConfig
 from mmovseg_geo.errors import OUT_OF_MEMORY, ConfigError, MmovsegError, OutputError, is_out_of_memory
 from mmovseg_geo.manifest import ScenePair, pair_files, read_manifest
-from mmovseg_geo.maps import described, load_for, map_opened, opened, planned_outputs, refuse_existing, request
+from mmovseg_geo.maps import load_for, map_opened, opened, planned_outputs, refuse_existing
 from mmovseg_geo.models.segmenter import Segmenter
 from mmovseg_geo.pipeline import Progress
 from mmovseg_geo.rasters.scene import Scene
+from mmovseg_geo.record import finished_before, request
+from mmovseg_geo.unfinished import finish_publishing
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +70,8 @@ def map_scenes(
     progress: Progress | None = None,
     finished: Callable[[SceneResult], None] | None = None,
 ) -> BatchResult:
-    """Map scenes into a folder each. A scene that is finished is skipped, if nothing changed since.
+    """Map scenes into a folder each. A scene that is finished is skipped, if nothing changed since; one that was
+    interrupted goes on after its finished strips.
 
     Args:
         source: a CSV with the columns `optical`, `sar` and perhaps `out`, or a folder or glob of optical files.
@@ -107,6 +109,8 @@ def _attempt(
     """How a scene ended, and why. Only a segmenter that cannot be loaded is an error, for it stops every scene."""
     try:
         outputs = planned_outputs(pair.optical, pair.sar, folder, config)
+        if not config.overwrite:
+            finish_publishing(outputs)
         scene = opened(pair.optical, pair.sar, config)
     except Exception as error:
         return "failed", _reason(error, pair)
@@ -114,10 +118,10 @@ def _attempt(
         segmenter = load(scene)
         try:
             if not config.overwrite and any(path.exists() for path in outputs.values()):
-                _require_same_run(outputs["run"], request(scene, segmenter, config))
+                finished_before(outputs["run"], request(scene, segmenter, config))
                 return "skipped", "finished before"
             refuse_existing(outputs, config)
-            map_opened(scene, segmenter, outputs, config=config, progress=progress)
+            map_opened(scene, segmenter, outputs, config=config, unfinished="reuse", progress=progress)
         except Exception as error:
             return "failed", _reason(error, pair)
     return "done", ""
@@ -143,42 +147,3 @@ def _loader(config: SegmentConfig) -> Load:
         return kept[scene.gsd_m]
 
     return load
-
-
-def _require_same_run(record: Path, wanted: dict[str, Any]) -> None:
-    """Check that a folder holds all files of a finished run, unaltered, of the same inputs, settings and model.
-
-    Raises:
-        OutputError: it does not.
-    """
-    advice = "Add --overwrite to map it again, or choose another folder with -o."
-    try:
-        report = json.loads(record.read_text(encoding="utf-8"))
-        files, kept = list(report["outputs"].values()), report["request"]
-    except FileNotFoundError:
-        raise OutputError(f"{record.parent} holds files, but {record.name} is not among them. {advice}") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise OutputError(f"{record} cannot be read as the record of a run. {advice}") from None
-    for entry in files:
-        path = record.parent / entry["file"]
-        if not path.is_file() or described(path) != entry:
-            what = "is not what the run wrote" if path.is_file() else "is missing"
-            raise OutputError(f"{path} {what}. {advice}")
-    changed = _differences(_placeless(kept), _placeless(json.loads(json.dumps(wanted))))
-    if changed:
-        raise OutputError(f"{record.parent} was made with other {', '.join(changed)}. {advice}")
-
-
-def _placeless(run: dict[str, Any]) -> dict[str, Any]:
-    """A request whose inputs are told by name, size and time, so that a moved folder is still the same."""
-    inputs = [{**entry, "path": PurePath(entry["path"]).name} for entry in run["inputs"]]
-    return {**run, "inputs": inputs}
-
-
-def _differences(kept: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
-    """What changed: settings by their names, everything else as a whole."""
-    found = [key for key in wanted if key != "settings" and kept.get(key) != wanted[key]]
-    old, new = kept.get("settings", {}), wanted["settings"]
-    # The classes of the vocabulary tell more than the words they were made of.
-    names = [key for key in new if key not in ("classes", "classes_file") and old.get(key) != new[key]]
-    return [*found, *(name.replace("_", "-") for name in names)]

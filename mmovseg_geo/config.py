@@ -71,6 +71,7 @@ class SegmentConfig:
     fill_holes: Size = NO_SIZE
     simplify: Size = NO_SIZE
     overwrite: bool = False
+    resume: bool = False
     co: Mapping[str, str] = field(default_factory=dict)
     lco: Mapping[str, str] = field(default_factory=dict)
 

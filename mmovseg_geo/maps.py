@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import mmovseg_geo
 from mmovseg_geo.config import SegmentConfig
 from mmovseg_geo.errors import OutputError, SceneError
-from mmovseg_geo.grid import Size, Window, bounds_window
+from mmovseg_geo.grid import Window, bounds_window
 from mmovseg_geo.models import load_segmenter, sensors_of
 from mmovseg_geo.models.segmenter import Segmenter
 from mmovseg_geo.pipeline import Progress, require_sensors, segment
 from mmovseg_geo.rasters.labels import LabelRaster
 from mmovseg_geo.rasters.scene import Scene, open_scene, scene_name
+from mmovseg_geo.record import described, finished_before, request
 from mmovseg_geo.summary import summary
+from mmovseg_geo.unfinished import Run, WhenUnfinished, finish_publishing, unfinished_run
 
 logger = logging.getLogger(__name__)
 
@@ -38,9 +36,6 @@ SUFFIXES = {
     "preview": "_preview.png",
     "run": "_run.json",
 }
-
-WITHOUT_EFFECT = frozenset({"overwrite", "device"})
-"""Settings that do not change what a run writes."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +71,10 @@ def map_scene(
     """
     timings: dict[str, float] = {}
     outputs = planned_outputs(optical, sar, out, config)
-    refuse_existing(outputs, config)
+    if config.resume:
+        finish_publishing(outputs)
+    else:
+        refuse_existing(outputs, config)
     with _timed(timings, "open"):
         scene = opened(optical, sar, config)
     with scene:
@@ -93,21 +91,34 @@ def map_opened(
     outputs: dict[str, Path],
     *,
     config: SegmentConfig,
+    unfinished: WhenUnfinished = "refuse",
     progress: Progress | None = None,
     timings: dict[str, float] | None = None,
 ) -> MapResult:
-    """Map a scene that is open already; `outputs` as from `planned_outputs`, `timings` what took how long so far."""
+    """Map a scene that is open already; `outputs` as from `planned_outputs`, `timings` what took how long so far.
+
+    Args:
+        unfinished: what to do where a run before was interrupted, if the settings do not say it (resume, overwrite).
+    """
     timings = {} if timings is None else timings
+    asked = request(scene, segmenter, config)
+    if config.resume and not config.overwrite and any(path.exists() for path in outputs.values()):
+        report = finished_before(outputs["run"], asked)
+        logger.info("%s was finished before", outputs["run"].parent)
+        return MapResult(outputs["run"].parent, outputs, report)
+    if config.resume or config.overwrite:
+        unfinished = "require" if config.resume else "discard"
     for line in summary(scene.describe()):
         logger.info(line)
     for line in _warnings(scene, segmenter, config):
         logger.warning(line)
     window = scene_window(scene, config)
-    with _staged(outputs) as staged:
+    with unfinished_run(outputs, asked, unfinished) as run:
+        staged = run.staged
         with _timed(timings, "segment"):
-            labels = _segmented(scene, segmenter, staged, config, window, progress)
+            labels = _segmented(scene, segmenter, run, config, window, progress)
         areas = _write_companions(scene, labels, staged, config, window, timings)
-        report = _report(scene, segmenter, config, areas)
+        report = _report(scene, segmenter, config, asked, areas)
         report["outputs"] = {kind: described(path) for kind, path in staged.items() if kind != "run"}
         report["timings_s"] = {name: round(seconds, 3) for name, seconds in timings.items()}
         staged["run"].write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -175,44 +186,6 @@ def scene_window(scene: Scene, config: SegmentConfig) -> Window | None:
     return None if config.bounds is None else bounds_window(scene.grid, config.bounds, config.bounds_crs)
 
 
-def request(scene: Scene, segmenter: Segmenter, config: SegmentConfig) -> dict[str, Any]:
-    """What decides the result of a run: inputs, settings, model, software. Equal requests give equal files."""
-    settings = {
-        entry.name: _plain(getattr(config, entry.name)) for entry in fields(config) if entry.name not in WITHOUT_EFFECT
-    }
-    return {
-        "software": f"mmovseg-geo {mmovseg_geo.__version__}",
-        "inputs": [_identity(part["path"]) for part in _parts(scene)],
-        "settings": settings,
-        "model": segmenter.provenance,
-        "classes": json.loads(segmenter.vocabulary.to_json()),
-    }
-
-
-def _parts(scene: Scene) -> list[dict[str, Any]]:
-    description = scene.describe()
-    return [part for part in (description["optical"], *description["sar"]) if part]
-
-
-def _identity(path: str) -> dict[str, Any]:
-    """What changes when a file does: size and time of change of a local file, the address of a remote one."""
-    try:
-        status = Path(path).stat()
-    except OSError:
-        return {"path": path}
-    return {"path": path, "bytes": status.st_size, "changed_ns": status.st_mtime_ns}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Size):
-        return str(value)
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (tuple, list)):
-        return [_plain(item) for item in value]
-    return str(value) if isinstance(value, Path) else value
-
-
 def opened(optical: str | Path | None, sar: str | Path | None, config: SegmentConfig) -> Scene:
     """The scene as the settings say to read it."""
     return open_scene(
@@ -233,7 +206,7 @@ def opened(optical: str | Path | None, sar: str | Path | None, config: SegmentCo
 def _segmented(
     scene: Scene,
     segmenter: Segmenter,
-    staged: Mapping[str, Path],
+    run: Run,
     config: SegmentConfig,
     window: Window | None,
     progress: Progress | None,
@@ -241,12 +214,13 @@ def _segmented(
     return segment(
         scene,
         segmenter,
-        staged["labels"],
+        run.staged["labels"],
         window=window,
         tiling=config.tiling(segmenter.tiling),
         batch_size=config.batch_size,
         min_score=config.min_score,
-        confidence=staged.get("confidence"),
+        confidence=run.staged.get("confidence"),
+        blocks=run.blocks,
         progress=progress,
         co=config.co,
     )
@@ -284,14 +258,16 @@ def _write_companions(
     return areas
 
 
-def _report(scene: Scene, segmenter: Segmenter, config: SegmentConfig, areas: list[dict[str, Any]]) -> dict[str, Any]:
+def _report(
+    scene: Scene, segmenter: Segmenter, config: SegmentConfig, asked: dict[str, Any], areas: list[dict[str, Any]]
+) -> dict[str, Any]:
     tiling = config.tiling(segmenter.tiling).fitted(scene.shape)
     return {
         "schema": SCHEMA,
         "scene": scene.describe(),
         "shift": dict(zip(("rows", "cols"), config.shift, strict=True)),
         "tiling": asdict(tiling),
-        "request": request(scene, segmenter, config),
+        "request": asked,
         "classes": areas,
         "warnings": _warnings(scene, segmenter, config),
     }
@@ -303,15 +279,6 @@ def _warnings(scene: Scene, segmenter: Segmenter, config: SegmentConfig) -> list
         f"{segmenter.name} does not look at {sensor} images: that file has no part in the labels" for sensor in idle
     ]
     return [*config.notes, *scene.warnings, *unused]
-
-
-def described(path: Path) -> dict[str, Any]:
-    """Name, size and checksum of a file, as `_run.json` keeps them."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-    return {"file": path.name, "bytes": path.stat().st_size, "sha256": digest.hexdigest()}
 
 
 def _remove_left_over(outputs: Mapping[str, Path]) -> None:
@@ -327,30 +294,3 @@ def _timed(timings: dict[str, float], name: str) -> Iterator[None]:
     started = time.perf_counter()
     yield
     timings[name] = timings.get(name, 0.0) + time.perf_counter() - started
-
-
-@contextmanager
-def _staged(outputs: Mapping[str, Path]) -> Iterator[dict[str, Path]]:
-    """Stand-ins of the outputs in a hidden folder beside them, moved into place when all are written."""
-    folder = next(iter(outputs.values())).parent
-    existed = folder.exists()
-    made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder))
-    except OSError as error:
-        raise OutputError(f"Cannot write to {folder}: {error.strerror}. Choose another folder with -o.") from error
-    try:
-        yield {kind: staging / path.name for kind, path in outputs.items()}
-        for path in outputs.values():
-            (staging / path.name).replace(path)
-    except OutputError as error:
-        # What the user knows is the folder of the outputs, not the hidden one in it.
-        raise type(error)(str(error).replace(str(staging), str(folder))) from error
-    except OSError as error:
-        raise OutputError(f"Cannot write to {folder}: {error.strerror or error}. Nothing was changed there.") from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-        if not existed and not any(folder.iterdir()):
-            for parent in made:
-                parent.rmdir()

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 import mmovseg_geo
+from mmovseg_geo.blocks import Blocks, Strip
 from mmovseg_geo.errors import ConfigError, SceneError
 from mmovseg_geo.grid import Window
 from mmovseg_geo.models.segmenter import Segmenter
@@ -42,6 +42,7 @@ def segment(
     min_score: float | None = None,
     confidence: str | Path | None = None,
     progress: Progress | None = None,
+    blocks: Blocks | None = None,
     co: Mapping[str, str] | None = None,
     overwrite: bool = False,
 ) -> LabelRaster:
@@ -52,6 +53,7 @@ def segment(
         window: the rows and columns to map; tiles stay those of the whole scene, so labels do not depend on it.
         min_score: class values below it become background. By default 0.5 where there is a background class, and 0
             where the method scores the background like any other class.
+        blocks: where finished strips are kept, and strips that an interrupted run finished are found.
         co: GDAL creation options, passed on untouched.
 
     Raises:
@@ -62,23 +64,77 @@ def segment(
     >>> segment(scene, segmenter, "labels.tif").path                             # doctest: +SKIP
     PosixPath('labels.tif')
     """
+    require_sensors(scene, segmenter.name, segmenter.sensors)
     tiling = (tiling or segmenter.tiling).fitted(scene.shape)
-    grid = scene.grid if window is None else scene.grid[window.slices]
+    wanted = window or Window(0, 0, *scene.shape)
     decide = decision(segmenter.vocabulary, min_score, scored=getattr(segmenter, "scores_background", False))
+
+    def computed(first: int, below: int, progress: Progress | None) -> Iterator[Strip]:
+        part = Window(wanted.row + first, wanted.col, below - first, wanted.width)
+        rows = finished_rows(
+            scene, segmenter, window=part, within=wanted, tiling=tiling, batch_size=batch_size, progress=progress
+        )
+        for row, scores, valid in rows:
+            labels, sure = decide(None if scores is None else segmenter.probabilities(scores), valid)
+            yield Strip(first + row, labels, sure)
+
     with LabelWriter(
         Path(out),
-        grid,
+        scene.grid[wanted.slices],
         segmenter.vocabulary,
         tags=provenance(scene, segmenter, tiling, min_score),
         confidence=None if confidence is None else Path(confidence),
         co=co or {},
         overwrite=overwrite,
     ) as writer:
-        for row, scores, valid in finished_rows(
-            scene, segmenter, window=window, tiling=tiling, batch_size=batch_size, progress=progress
-        ):
-            writer.write(row, *decide(None if scores is None else segmenter.probabilities(scores), valid))
+        for strip in strips(wanted, tiling, scene.shape, computed, blocks=blocks, progress=progress):
+            writer.write(strip.row, strip.labels, strip.confidence)
     return writer.raster
+
+
+def strips(
+    wanted: Window,
+    tiling: Tiling,
+    shape: tuple[int, int],
+    computed: Callable[[int, int, Progress | None], Iterator[Strip]],
+    *,
+    blocks: Blocks | None = None,
+    progress: Progress | None = None,
+) -> Iterator[Strip]:
+    """All rows of a map from top to bottom; those that `blocks` holds are not computed again, others are put there.
+
+    Args:
+        wanted: the rows and columns of the map, in a scene of `shape`.
+        computed: the strips of a span of rows (first, row below), which count from the top of the map.
+    """
+    if blocks is None:
+        yield from computed(0, wanted.height, progress)
+        return
+    edges = {start - wanted.row for start in tiling.starts(shape[0])}
+    row = 0
+    while row < wanted.height:
+        kept = blocks.get(row)
+        if kept is not None:
+            yield kept
+            row = kept.bottom
+            continue
+        below = blocks.gap(row, wanted.height)
+        parts: list[Strip] = []
+        for part in computed(row, below, progress):
+            parts.append(part)
+            # Rows that one row of windows finishes are kept together.
+            if part.bottom in edges or part.bottom == below:
+                whole = joined(parts)
+                blocks.put(whole)
+                yield whole
+                parts = []
+        row = below
+
+
+def joined(parts: list[Strip]) -> Strip:
+    """Strips that follow each other as one."""
+    labels, confidence = ([getattr(part, name) for part in parts] for name in ("labels", "confidence"))
+    return Strip(parts[0].row, np.concatenate(labels), np.concatenate(confidence))
 
 
 def finished_rows(
@@ -86,6 +142,7 @@ def finished_rows(
     segmenter: Segmenter,
     *,
     window: Window | None = None,
+    within: Window | None = None,
     tiling: Tiling | None = None,
     batch_size: int = 4,
     progress: Progress | None = None,
@@ -94,14 +151,21 @@ def finished_rows(
 
     Scores stay on the device that made them. Rows count from the top of `window`; where no tile of a block holds
     a valid pixel, scores may be None.
+
+    Args:
+        within: what `window` is a part of. Batches are those of the whole, so that the parts of a map are equal to
+            the last bit to a map in one piece, though a network may round otherwise in a batch of other tiles.
     """
     require_sensors(scene, segmenter.name, segmenter.sensors)
     height, width = scene.shape
     tiling = (tiling or segmenter.tiling).fitted((height, width))
     wanted = window or Window(0, 0, height, width)
-    windows = [w for w in tiling.windows((height, width)) if w.intersection(wanted)]
+    whole = [w for w in tiling.windows((height, width)) if w.intersection(within or wanted)]
+    groups = (whole[first : first + batch_size] for first in range(0, len(whole), batch_size))
+    needed = [group for group in groups if any(w.intersection(wanted) for w in group)]
+    total = sum(map(len, needed))
     stitcher = Stitcher((height, width), wanted, tiling, segmenter.planes)
-    for done, tiles in _read_ahead(scene, windows, batch_size):
+    for done, tiles in _read_ahead(scene, needed):
         # What only another sensor saw is no data to this method.
         seen = [tile.seen_by(segmenter.sensors) for tile in tiles]
         with_data = [tile for tile, valid in zip(tiles, seen, strict=True) if valid.any()]
@@ -111,7 +175,7 @@ def finished_rows(
             if valid.any():
                 stitcher.add(tile.window, next(scores), valid)
         if progress:
-            progress(done, len(windows))
+            progress(done, total)
     yield from stitcher.release(height)
 
 
@@ -129,10 +193,8 @@ def require_sensors(scene: Scene, model: str, sensors: Collection[str]) -> None:
         )
 
 
-def _read_ahead(scene: Scene, windows: list[Window], batch_size: int) -> Iterator[tuple[int, list[Tile]]]:
+def _read_ahead(scene: Scene, groups: list[list[Window]]) -> Iterator[tuple[int, list[Tile]]]:
     """Groups of tiles with the number read so far; the next group is read while the segmenter works on this one."""
-    pending = iter(windows)
-    groups = iter(lambda: list(islice(pending, batch_size)), [])
 
     def read(group: list[Window]) -> list[Tile]:
         return [scene.read(window) for window in group]

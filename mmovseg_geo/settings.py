@@ -203,6 +203,7 @@ READERS: dict[str, Callable[[Any], Any]] = {
     "fill_holes": size,
     "simplify": size,
     "overwrite": partial(switch, name="overwrite"),
+    "resume": partial(switch, name="resume"),
     "co": partial(pairs, name="co", example="COMPRESS=ZSTD"),
     "lco": partial(pairs, name="lco", example="SPATIAL_INDEX=NO"),
 }

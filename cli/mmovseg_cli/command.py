@@ -91,7 +91,7 @@ def guarded(talk: Talk) -> Iterator[None]:
 
 def _message(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
-        return "Interrupted. Nothing unfinished was left behind."
+        return f"Interrupted. {error}" if str(error) else "Interrupted. Nothing unfinished was left behind."
     if isinstance(error, OSError):
         place = f" {error.filename}:" if error.filename else ""
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)

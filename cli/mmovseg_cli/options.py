@@ -239,6 +239,10 @@ SETTINGS: dict[str, Any] = {
         _option(OUTPUTS, "--lco", metavar="KEY=VALUE", text="GDAL layer option of the polygons; repeat."),
     ],
     "overwrite": Annotated[Flag, _option(OUTPUTS, "--overwrite/--no-overwrite", text="Replace outputs that exist.")],
+    "resume": Annotated[
+        Flag,
+        _option(OUTPUTS, "--resume/--no-resume", text="Go on with an interrupted run; nothing may have changed since."),
+    ],
 }
 """Option by the name of the `SegmentConfig` field it sets (`config_file` aside)."""
 
