@@ -22,7 +22,7 @@ TWO_PIXELS = Size(2.0, "px")
 ALIASES = {"segmenter": "model", "bbox": "bounds"}
 """Keys that a YAML may use for a field of another name."""
 
-PATHS = frozenset({"classes_file", "model", "data", "text", "dataset", "predictions", "labels"})
+PATHS = frozenset({"classes_file", "model", "data", "text", "dataset", "predictions", "labels", "coregister"})
 """Fields that may hold a path, which a YAML gives relative to itself."""
 
 
@@ -52,7 +52,7 @@ class SegmentConfig:
     speckle: Speckle = "none"
     gcps: Gcps | None = None
     pixel_grid: bool = False
-    coregister: str = "off"
+    coregister: str = "auto"
 
     bounds: tuple[float, float, float, float] | None = None
     bounds_crs: str | None = None
@@ -109,8 +109,8 @@ class SegmentConfig:
 
     @property
     def shift(self) -> tuple[float, float]:
-        """(rows, cols) in optical pixels that the SAR content moves by, down and right positive."""
-        if self.coregister == "off":
+        """(rows, cols) in optical pixels that were given for the SAR content, down and right positive."""
+        if self.coregister in ("auto", "off") or self.coregister.lower().endswith(".json"):
             return 0.0, 0.0
         rows, cols = (float(part) for part in self.coregister.split(","))
         return rows, cols
@@ -281,5 +281,7 @@ def _placed(name: str, value: Any, folder: Path) -> Any:
     if name not in PATHS or not isinstance(value, (str, Path)):
         return value
     beside = folder / value
-    # A model may be a name of the table; only what lies there is a path.
-    return value if name == "model" and not beside.exists() else (str(beside) if name == "model" else beside)
+    # A model may be a name of the table, an alignment a word; only what lies there is a path.
+    if name in ("model", "coregister"):
+        return str(beside) if beside.exists() else value
+    return beside

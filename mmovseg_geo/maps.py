@@ -18,6 +18,7 @@ from mmovseg_geo.models import load_segmenter, sensors_of
 from mmovseg_geo.models.segmenter import Segmenter
 from mmovseg_geo.pipeline import Progress, require_sensors, segment
 from mmovseg_geo.rasters.labels import LabelRaster
+from mmovseg_geo.rasters.registration import coregistered
 from mmovseg_geo.rasters.scene import Scene, open_scene, scene_name
 from mmovseg_geo.record import described, finished_before, request
 from mmovseg_geo.summary import summary
@@ -187,8 +188,8 @@ def scene_window(scene: Scene, config: SegmentConfig) -> Window | None:
 
 
 def opened(optical: str | Path | None, sar: str | Path | None, config: SegmentConfig) -> Scene:
-    """The scene as the settings say to read it."""
-    return open_scene(
+    """The scene as the settings say to read and to align it."""
+    scene = open_scene(
         optical,
         sar,
         bands=config.bands,
@@ -201,6 +202,7 @@ def opened(optical: str | Path | None, sar: str | Path | None, config: SegmentCo
         pixel_grid=config.pixel_grid,
         shift=config.shift,
     )
+    return coregistered(scene, config.coregister)
 
 
 def _segmented(
@@ -265,7 +267,8 @@ def _report(
     return {
         "schema": SCHEMA,
         "scene": scene.describe(),
-        "shift": dict(zip(("rows", "cols"), config.shift, strict=True)),
+        "shift": dict(zip(("rows", "cols"), scene.shift, strict=True)),
+        "coregistration": None if scene.coregistration is None else dict(scene.coregistration),
         "tiling": asdict(tiling),
         "request": asked,
         "classes": areas,

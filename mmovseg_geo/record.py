@@ -33,9 +33,10 @@ def request(scene: Scene, segmenter: Segmenter, config: SegmentConfig) -> dict[s
     settings = {
         entry.name: _plain(getattr(config, entry.name)) for entry in fields(config) if entry.name not in WITHOUT_EFFECT
     }
+    aligned_by = [_identity(config.coregister)] if config.coregister.lower().endswith(".json") else []
     return {
         "software": f"mmovseg-geo {mmovseg_geo.__version__}",
-        "inputs": [_identity(part["path"]) for part in _parts(scene)],
+        "inputs": [*(_identity(part["path"]) for part in _parts(scene)), *aligned_by],
         "settings": settings,
         "model": segmenter.provenance,
         "classes": json.loads(segmenter.vocabulary.to_json()),

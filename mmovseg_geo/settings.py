@@ -101,17 +101,20 @@ def scale(value: Any, *, name: str, among: Sequence[str]) -> str:
 
 
 def coregister(value: Any) -> str:
-    """`off`, or `"rows,cols"`: the shift of the SAR content in pixels, as text."""
+    """`auto`, `off`, a file that `coregister` wrote, or `"rows,cols"` in pixels, as text."""
     text = ",".join(str(part) for part in value) if isinstance(value, (list, tuple)) else str(value).strip()
     # YAML reads a bare `off` as false.
     if text in ("off", "False"):
         return "off"
+    if text == "auto" or Path(text).suffix.lower() == ".json":
+        return text
     parts = text.split(",")
     if len(parts) == 2:
         return ",".join(f"{number(part, name='coregister'):g}" for part in parts)
-    if text == "auto" or "." in text or "/" in text:
-        raise ConfigError(f'coregister {text!r}: estimating shifts is not there yet. Give off, or pixels: "rows,cols".')
-    raise ConfigError(f'coregister {text!r} is neither off nor "rows,cols" in pixels (down and right positive).')
+    raise ConfigError(
+        f'coregister {text!r} is neither auto, off, a .json of `mmovseg coregister`, nor "rows,cols" in pixels '
+        "(down and right positive)."
+    )
 
 
 def bounds(value: Any) -> tuple[float, float, float, float]:

@@ -20,6 +20,10 @@ def summary(description: Mapping[str, Any]) -> list[str]:
         shift = description["sar_shift"]
         moved = f", moved by {shift['rows']:g} rows and {shift['cols']:g} columns" if any(shift.values()) else ""
         lines.append(f"overlap  SAR covers {_share(description['overlap'])} of the optical image{moved}")
+        found = description.get("coregistration")
+        if found:
+            sure = f" (confidence {found['shift']['confidence']:.2f})" if found["how"] == "auto" else ""
+            lines.append(f"aligned  {found['verdict']}{sure}")
     return lines
 
 

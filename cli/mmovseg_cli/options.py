@@ -160,9 +160,10 @@ SETTINGS: dict[str, Any] = {
         _option(
             INPUTS,
             "--coregister",
-            metavar='off|"ROWS,COLS"',
+            metavar='auto|off|FILE|"ROWS,COLS"',
             default=DEFAULTS.coregister,
-            text="Pixels the SAR content must move by, down and right positive.",
+            text="Align SAR to optical by content where that is sure; or by a _coregistration.json; or by pixels, "
+            "down and right positive.",
         ),
     ],
     "bounds": Annotated[

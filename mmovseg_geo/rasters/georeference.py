@@ -19,6 +19,7 @@ from mmovseg_geo.rasters.gcps import thin_plate
 from mmovseg_geo.rasters.placement import AffineLocator, Placement, place
 
 if TYPE_CHECKING:
+    from mmovseg_geo.rasters.displacement import Displacement
     from mmovseg_geo.rasters.facts import Facts
 
 SAMPLED = 128
@@ -49,7 +50,13 @@ def reference_grid(facts: Facts, *, gcps: str | None, pixel_grid: bool) -> GeoBo
 
 
 def place_on(
-    grid: GeoBox, facts: Facts, *, gcps: str | None, pixel_grid: bool, shift: tuple[float, float] = (0.0, 0.0)
+    grid: GeoBox,
+    facts: Facts,
+    *,
+    gcps: str | None,
+    pixel_grid: bool,
+    any_size: bool = False,
+    shift: tuple[float, float] | Displacement = (0.0, 0.0),
 ) -> Placement:
     """How the file's pixels lie on `grid`.
 
@@ -59,7 +66,7 @@ def place_on(
     """
     shape = (int(grid.shape[0]), int(grid.shape[1]))
     if pixel_grid:
-        if facts.shape != shape:
+        if facts.shape != shape and not any_size:
             raise SceneError(
                 f"{facts.path} has {facts.shape[0]} x {facts.shape[1]} pixels (rows x columns), the scene {shape[0]} x "
                 f"{shape[1]}.\n  --pixel-grid needs equal sizes: crop or resample one, or georeference both."

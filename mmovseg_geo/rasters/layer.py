@@ -74,7 +74,7 @@ class Layer:
             here = replace(window, row=window.row + offset[0], col=window.col + offset[1])
             if self.speckle is None:
                 raw, valid = self.source.read(here)
-                values = self.scaling.apply(self._merged(raw))
+                values = self.scaling.apply(self.merged(raw))
             else:
                 averageable, valid = self._averageable(here)
                 values = self.scaling.finished(averageable)
@@ -93,7 +93,7 @@ class Layer:
         finest = max(self.placement.scale)
         wanted = min(longest, max(1, round(longest * OVERSAMPLED / max(stride * finest, 1.0))))
         raw, valid = self.source.decimated(wanted)
-        values = self.scaling.averageable(self._merged(raw))
+        values = self.scaling.averageable(self.merged(raw))
         block = max(1, min(OVERSAMPLED, min(valid.shape)))
         if stride * finest >= OVERSAMPLED:
             values, valid = shrunk(*_padded(values, valid, block), (block, block))
@@ -130,7 +130,7 @@ class Layer:
         raw, valid = self.source.read(
             Window(area.row - halo, area.col - halo, area.height + 2 * halo, area.width + 2 * halo)
         )
-        values = np.where(valid, self.scaling.averageable(self._merged(raw)), np.float32(0))
+        values = np.where(valid, self.scaling.averageable(self.merged(raw)), np.float32(0))
         if self.speckle is None:
             return values, valid
         own = valid[halo:-halo, halo:-halo]
@@ -141,7 +141,7 @@ class Layer:
         parts = []
         for window in sample_windows(self.source.shape):
             raw, valid = self.source.read(window)
-            values = np.where(valid, self.scaling.averageable(self._merged(raw)), np.float32(0))
+            values = np.where(valid, self.scaling.averageable(self.merged(raw)), np.float32(0))
             parts.append(estimated_looks(values, valid))
         return looks_of(np.concatenate(parts, axis=1))
 
@@ -149,7 +149,7 @@ class Layer:
     def _gray(self) -> bool:
         return self.source.expand_palette and self.choice.names != ("palette",)
 
-    def _merged(self, raw: NDArray[np.float32]) -> NDArray[np.float32]:
+    def merged(self, raw: NDArray[np.float32]) -> NDArray[np.float32]:
         """A palette image that stands for SAR becomes one band of brightness (the mean of its colors)."""
         return ((raw[:1] + raw[1:2] + raw[2:]) / np.float32(3)) if self._gray else raw
 

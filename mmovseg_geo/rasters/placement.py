@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from affine import Affine
 
+from mmovseg_geo.rasters.displacement import Displacement
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -56,7 +58,7 @@ class Placement:
     transformer: Any
     locator: Locator
     around: float | None
-    shift: tuple[float, float]
+    displacement: Displacement
     affine: Affine | None
     offset: tuple[int, int] | None
     step: int
@@ -68,6 +70,12 @@ class Placement:
             m = self.affine
             return m.d * cols + m.e * rows + m.f, m.a * cols + m.b * rows + m.c
         return _through(self, rows, cols)
+
+    def displaced(self, displacement: Displacement, shape: tuple[int, int]) -> Placement:
+        """The same way for a scene of `shape`, its content moved by `displacement` and by nothing else."""
+        return place(
+            self.grid, shape, self.locator, transformer=self.transformer, around=self.around, shift=displacement
+        )
 
     def centers(self, window: Window) -> tuple[Coordinates, Coordinates]:
         """Source rows and cols (H, W) of a window's pixel centers; equal for a pixel in every window."""
@@ -100,26 +108,30 @@ def place(
     *,
     transformer: Any = None,
     around: float | None = None,
-    shift: tuple[float, float] = (0.0, 0.0),
+    shift: tuple[float, float] | Displacement = (0.0, 0.0),
 ) -> Placement:
     """The way from the pixels of a scene (transform `grid`, `shape`) to those of a source.
 
     Args:
         transformer: pyproj's, from the scene's CRS to the source's (always x, y); None where they are the same.
         around: longitude in the middle of a source in degrees; positions are taken on its side of the antimeridian.
-        shift: rows and cols of scene pixels by which the source's content must move (down and right positive).
+        shift: rows and cols of scene pixels by which the source's content must move (down and right positive), or
+            these at every pixel.
     """
+    moved = shift if isinstance(shift, Displacement) else Displacement((float(shift[0]), float(shift[1])))
     affine = offset = None
-    if transformer is None and isinstance(locator, AffineLocator):
-        affine = locator.inverse @ grid @ Affine.translation(-shift[1], -shift[0])
+    motion = moved.affine()
+    if transformer is None and isinstance(locator, AffineLocator) and motion is not None:
+        affine = locator.inverse @ grid @ motion
         offset = _whole_offset(affine, shape)
-    draft = Placement(grid, transformer, locator, around, shift, affine, offset, 0, (1.0, 1.0))
+    draft = Placement(grid, transformer, locator, around, moved, affine, offset, 0, (1.0, 1.0))
     step = 0 if affine is not None else _coarsest(draft, shape)
-    return Placement(grid, transformer, locator, around, shift, affine, offset, step, _scale(draft, shape))
+    return Placement(grid, transformer, locator, around, moved, affine, offset, step, _scale(draft, shape))
 
 
 def _through(placement: Placement, rows: Coordinates, cols: Coordinates) -> tuple[Coordinates, Coordinates]:
-    rows, cols = rows - placement.shift[0], cols - placement.shift[1]
+    down, right = placement.displacement.at(rows, cols)
+    rows, cols = rows - down, cols - right
     m = placement.grid
     x, y = m.a * cols + m.b * rows + m.c, m.d * cols + m.e * rows + m.f
     if placement.transformer is not None:

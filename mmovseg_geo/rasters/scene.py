@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ import numpy as np
 from mmovseg_geo.errors import ConfigError, MissingBand, SceneError
 from mmovseg_geo.grid import Window, crs_name, ground_sampling_m
 from mmovseg_geo.rasters.bands import Choice, choose_optical, choose_sar, is_cross
+from mmovseg_geo.rasters.displacement import Displacement
 from mmovseg_geo.rasters.facts import stem_of
 from mmovseg_geo.rasters.gcps import ThinPlate
 from mmovseg_geo.rasters.georeference import footprint, overlap_share, place_on, reference_grid, require_overlap
@@ -47,9 +48,10 @@ class Scene:
         grid: the optical file's pixel grid, exactly; the SAR file's own where there is no optical.
         name: stem of the optical file name.
         gsd_m: ground sampling distance in meters at the scene's center; 1 without a CRS.
-        shift: rows and cols of scene pixels that the SAR content was moved by (down and right positive).
+        displacement: rows and cols of scene pixels that the SAR content was moved by (down and right positive).
         overlap: share of the grid within the SAR extent; None unless there are both.
         warnings: what the user should know, in sentences.
+        coregistration: what was found out about the displacement, and why it was applied or not; None if nobody asked.
     """
 
     grid: GeoBox
@@ -57,9 +59,10 @@ class Scene:
     gsd_m: float
     optical: Layer | None
     sar: tuple[Layer, ...]
-    shift: tuple[float, float] = (0.0, 0.0)
+    displacement: Displacement = Displacement()  # noqa: RUF009 - frozen
     overlap: float | None = None
     warnings: list[str] = field(default_factory=list)
+    coregistration: Mapping[str, Any] | None = None
 
     @property
     def sensors(self) -> frozenset[Sensor]:
@@ -70,6 +73,18 @@ class Scene:
     def shape(self) -> tuple[int, int]:
         """Height and width of the grid."""
         return int(self.grid.shape[0]), int(self.grid.shape[1])
+
+    @property
+    def shift(self) -> tuple[float, float]:
+        """Rows and cols by which the SAR content was moved at the scene's center."""
+        middle = (np.float64(self.shape[0] / 2), np.float64(self.shape[1] / 2))
+        rows, cols = self.displacement.at(*middle)
+        return float(rows), float(cols)
+
+    def moved(self, displacement: Displacement) -> Scene:
+        """The same scene with its SAR content moved by `displacement` from where the files place it."""
+        sar = tuple(replace(part, placement=part.placement.displaced(displacement, self.shape)) for part in self.sar)
+        return replace(self, sar=sar, displacement=displacement)
 
     def read(self, window: Window) -> Tile:
         """The pixels of a window, in any thread; those beyond the grid are invalid.
@@ -103,7 +118,8 @@ class Scene:
             "sensors": sorted(self.sensors),
             "optical": self.optical.describe() if self.optical else None,
             "sar": [_described_sar(layer) for layer in self.sar],
-            "sar_shift": {"rows": self.shift[0], "cols": self.shift[1]},
+            "sar_shift": self._moved_by(),
+            "coregistration": None if self.coregistration is None else dict(self.coregistration),
             "overlap": self.overlap,
             "warnings": list(self.warnings),
         }
@@ -113,8 +129,13 @@ class Scene:
         return {
             "optical": self.optical.provenance() if self.optical else None,
             "sar": [layer.provenance() for layer in self.sar],
-            "sar_shift": {"rows": self.shift[0], "cols": self.shift[1]},
+            "sar_shift": self._moved_by(),
         }
+
+    def _moved_by(self) -> dict[str, Any]:
+        """The shift at the center, and the whole displacement where it is not the same everywhere."""
+        told: dict[str, Any] = {"rows": self.shift[0], "cols": self.shift[1]}
+        return told if self.displacement.model == "shift" else {**told, "displacement": self.displacement.to_json()}
 
     def close(self) -> None:
         """Close the files; a later read opens them again."""
@@ -140,7 +161,8 @@ def open_scene(
     speckle: Speckle = "none",
     gcps: str | None = None,
     pixel_grid: bool = False,
-    shift: tuple[float, float] = (0.0, 0.0),
+    any_size: bool = False,
+    shift: tuple[float, float] | Displacement = (0.0, 0.0),
 ) -> Scene:
     """A scene of an optical file, a SAR file, or both, on the optical file's grid.
 
@@ -153,7 +175,9 @@ def open_scene(
         speckle: the filter of the SAR image; its looks are estimated once from the whole file.
         gcps: `"tps"` accepts files that have only ground control points.
         pixel_grid: pixel (row, col) of both files is the same place, whatever their CRS.
-        shift: rows and cols of scene pixels that the SAR content must move by (down and right positive).
+        any_size: with `pixel_grid`, the files may differ in size.
+        shift: rows and cols of scene pixels that the SAR content must move by (down and right positive), or these at
+            every pixel.
 
     Raises:
         SceneError: files that cannot be read or cannot become one scene (`MissingCRS`, `NoOverlap`, `MissingBand`).
@@ -184,9 +208,10 @@ def open_scene(
         scaling = decide_optical(optical_facts, choice.bands[0], sample, optical_scale)
         layer = Layer(source, choice, placement, scaling, shape, found)
     layers, shares = [], []
+    moved = shift if isinstance(shift, Displacement) else Displacement((float(shift[0]), float(shift[1])))
+    moved = moved if optical_facts else Displacement()
     for facts, choice in choices:
-        moved = shift if optical_facts else (0.0, 0.0)
-        placement = place_on(grid, facts, gcps=gcps, pixel_grid=pixel_grid, shift=moved)
+        placement = place_on(grid, facts, gcps=gcps, pixel_grid=pixel_grid, any_size=any_size, shift=moved)
         shares.append(overlap_share(placement, shape, facts.shape))
         require_overlap(shares[-1], grid, files[0], facts)
         source = _source(facts, choice, nodata, every=False)
@@ -196,7 +221,7 @@ def open_scene(
             radar = replace(radar, speckle=SpeckleFilter(speckle, radar.looks()))
         layers.append(radar)
     overlap = min(shares) if optical_facts and shares else None
-    scene = Scene(grid, files[0].stem, ground_sampling_m(grid), layer, tuple(layers), shift, overlap, warnings)
+    scene = Scene(grid, files[0].stem, ground_sampling_m(grid), layer, tuple(layers), moved, overlap, warnings)
     warnings.extend(_warnings(scene))
     return scene
 

@@ -190,7 +190,7 @@ def test_a_place_that_cannot_be_written_is_named(scene, refused, out):
         ("--bounds-crs", "EPSG:4326", "--bounds"),
         ("--optical-scale", "reflectnce", "Did you mean reflectance?"),
         ("--sar-scale", "5,1", "smaller first"),
-        ("--coregister", "auto", "not there yet"),
+        ("--coregister", "nowhere.json", "nowhere.json: cannot be read"),
         ("--coregister", "left", "rows,cols"),
         ("--simplify", "much", "not a size"),
         ("--device", "gpu", "Give auto, cpu"),

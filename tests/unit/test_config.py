@@ -83,6 +83,18 @@ def test_a_shift_is_rows_and_columns():
     assert SegmentConfig(coregister="-2, 3.5").shift == (-2.0, 3.5)
 
 
+def test_alignment_is_estimated_unless_told_otherwise():
+    assert SegmentConfig().coregister == "auto"
+    assert SegmentConfig(coregister="auto").shift == (0.0, 0.0)
+    assert SegmentConfig(coregister="a/b_coregistration.json").shift == (0.0, 0.0)
+
+
+def test_a_record_of_an_alignment_is_relative_to_the_file(yaml, tmp_path):
+    (tmp_path / "pair_coregistration.json").touch()
+    assert yaml("coregister: pair_coregistration.json\n").coregister == str(tmp_path / "pair_coregistration.json")
+    assert yaml("coregister: auto\n").coregister == "auto"
+
+
 def test_paths_are_relative_to_the_file(yaml, tmp_path):
     (tmp_path / "mine.safetensors").touch()
     config = yaml("classes_file: words.txt\nmodel: mine.safetensors\n")
@@ -154,7 +166,8 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
         {"simplify": "-1px"},
         {"device": "cuda:one"},
         {"co": ["TILED"]},
-        {"coregister": "shift.json"},
+        {"coregister": "shift.tif"},
+        {"coregister": "1,2,3"},
         {"classes": "a,b", "classes_file": "words.txt"},
     ],
 )
