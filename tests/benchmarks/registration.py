@@ -17,6 +17,7 @@ import numpy as np
 import rasterio
 from PIL import Image
 from scipy import ndimage
+from scipy.spatial import KDTree
 
 from mmovseg_geo.grid import Window
 from mmovseg_geo.rasters.registration import Pair, Registration, register
@@ -223,23 +224,30 @@ def large(side: int) -> None:
 
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
-        blocks = rng.uniform(30, 220, (4, side // 24 + 2, side // 24 + 2)).astype(np.float32)
         profile = {"driver": "GTiff", "height": side, "width": side, "crs": "EPSG:32633", "tiled": True}
         profile["transform"] = rasterio.Affine(10, 0, 5e5, 0, -10, 5e6)
+        # Fields of about 30 pixels, drawn 4 times too coarse; SAR content lies 5 rows above and 3 columns to the left.
+        coarse = side // 4 + 4
+        count = coarse * coarse // 64
+        points = rng.uniform(0, coarse, (count, 2))
+        nearest = np.concatenate(
+            [
+                KDTree(points).query(np.moveaxis(np.mgrid[row : min(row + 256, coarse), 0:coarse], 0, -1))[1]
+                for row in range(0, coarse, 256)
+            ]
+        )
+        colors = rng.uniform(30, 220, (4, count)).astype(np.float32)
         with (
             rasterio.open(f"{folder}/s2.tif", "w", count=3, dtype="uint8", **profile) as optical,
             rasterio.open(f"{folder}/s1.tif", "w", count=1, dtype="float32", **profile) as sar,
         ):
             for row in range(0, side, 256):
-                at = np.arange(row, min(row + 256, side))
-                # Fields with slanted borders, the SAR content 5 rows above and 3 columns left of the optical.
-                own, other = ((at[:, None] + np.arange(side) // 7 + d) // 24 for d in (0, 5 + 3 / 7))
-                cols = [(np.arange(side) - at[:, None] // 5 + d).clip(0) // 24 for d in (0, 3 - 1)]
-                own, other = (np.minimum(v.astype(int), blocks.shape[1] - 1) for v in (own, other))
-                cols = [np.minimum(v, blocks.shape[2] - 1) for v in cols]
-                window = rasterio.windows.Window(0, row, side, len(at))
-                optical.write((blocks[:3, own, cols[0]]).astype(np.uint8), window=window)
-                power = blocks[3][other, cols[1]] / 12 - 22 + rng.normal(0, 2.5, (len(at), side))
+                rows, cols = np.arange(row, min(row + 256, side)), np.arange(side)
+                own = nearest[np.ix_(rows // 4, cols // 4)]
+                other = nearest[np.ix_((rows + 5) // 4, (cols + 3) // 4)]
+                window = rasterio.windows.Window(0, row, side, len(rows))
+                optical.write(colors[:3][:, own].astype(np.uint8), window=window)
+                power = colors[3][other] / 12 - 22 + rng.normal(0, 2.5, other.shape)
                 sar.write(power[None].astype(np.float32), window=window)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         started, used = time.perf_counter(), time.process_time()

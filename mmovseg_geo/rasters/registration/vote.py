@@ -20,6 +20,8 @@ NEAR = 4
 """Shifts within so many pixels of a peak belong to it."""
 REFINED = 4
 """Fine features may move the shift by so many pixels."""
+OPEN = 0.5
+"""Spread in pixels of all features' vote up to which it is as good as its place can be known."""
 STEADY = 0.5
 """Share of the draws in which the fine peak is the same, for it to be believed."""
 WAVERING = 1.3
@@ -78,7 +80,13 @@ def vote(surfaces: Surfaces, *, equal: bool = False) -> Vote:
 
 
 def refined(fine: Surfaces, coarse: Vote) -> Vote:
-    """The vote of fine features, each window one voice, near what all found; that of all where fine ones waver more."""
+    """The vote of fine features, each window one voice, near what all found, where that leaves the place open.
+
+    Long straight edges leave it open along themselves; coarse features see little else. Where fine ones waver more, the
+    vote of all stays.
+    """
+    if coarse.spread <= OPEN:
+        return coarse
     row, col = round(coarse.rows) + fine.radius, round(coarse.cols) + fine.radius
     part = fine.cut(row, col, REFINED)
     reach = part.radius
