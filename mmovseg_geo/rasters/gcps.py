@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     Coordinates = NDArray[np.float64]
 
 FEWEST = 4
+ON_A_LINE = 1e-9
+"""Points that lie off a common line by less than this share of their extent lie on it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,12 +75,10 @@ def thin_plate(points: Sequence[ControlPoint], name: str) -> ThinPlate:
     system[:count, count] = system[count, :count] = 1.0
     system[:count, count + 1 :] = nodes
     system[count + 1 :, :count] = nodes.T
-    try:
-        inverse = np.linalg.inv(system)
-    except np.linalg.LinAlgError:
-        raise SceneError(
-            f"The control points of {name} lie on one line; a spline through them is not defined."
-        ) from None
+    # A singular system need not stop every processor's inversion: rounding may hide it.
+    if np.linalg.matrix_rank(nodes, tol=ON_A_LINE) < 2:
+        raise SceneError(f"The control points of {name} lie on one line; a spline through them is not defined.")
+    inverse = np.linalg.inv(system)
     weights = inverse @ np.concatenate([pixel, np.zeros((3, 2))])
     # leave-one-out error of an interpolating spline: weight over the diagonal of the inverse (Rippa 1999)
     missed = np.hypot(*(weights[:count] / np.diag(inverse)[:count, None]).T)
