@@ -22,8 +22,10 @@ TWO_PIXELS = Size(2.0, "px")
 ALIASES = {"segmenter": "model", "bbox": "bounds"}
 """Keys that a YAML may use for a field of another name."""
 
-PATHS = frozenset({"classes_file", "model", "data", "text", "dataset", "predictions", "labels", "coregister"})
+PATHS = frozenset({"classes_file", "model", "clouds", "data", "text", "dataset", "predictions", "labels", "coregister"})
 """Fields that may hold a path, which a YAML gives relative to itself."""
+MAYBE_PATHS = frozenset({"model", "clouds", "coregister"})
+"""Those that may hold a word as well: only what lies there is a path."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class SegmentConfig:
     optical_scale: str = "auto"
     sar_scale: str = "auto"
     speckle: Speckle = "none"
+    clouds: str = "auto"
+    mask_clouds: bool = False
     gcps: Gcps | None = None
     pixel_grid: bool = False
     coregister: str = "auto"
@@ -281,7 +285,6 @@ def _placed(name: str, value: Any, folder: Path) -> Any:
     if name not in PATHS or not isinstance(value, (str, Path)):
         return value
     beside = folder / value
-    # A model may be a name of the table, an alignment a word; only what lies there is a path.
-    if name in ("model", "coregister"):
+    if name in MAYBE_PATHS:
         return str(beside) if beside.exists() else value
     return beside

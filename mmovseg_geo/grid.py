@@ -31,6 +31,19 @@ class Window:
         """Row and column slices for indexing an array of the whole grid."""
         return slice(self.row, self.row + self.height), slice(self.col, self.col + self.width)
 
+    @property
+    def spans(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """First and last (exclusive) row, first and last (exclusive) column."""
+        return (self.row, self.row + self.height), (self.col, self.col + self.width)
+
+    def moved(self, rows: int, cols: int) -> Window:
+        """The window so many rows further down and columns further right."""
+        return Window(self.row + rows, self.col + cols, self.height, self.width)
+
+    def padded(self, pixels: int) -> Window:
+        """The window with so many pixels more on every side."""
+        return Window(self.row - pixels, self.col - pixels, self.height + 2 * pixels, self.width + 2 * pixels)
+
     def intersection(self, other: Window) -> Window | None:
         """The pixels both windows hold, or None where they share none."""
         row, col = max(self.row, other.row), max(self.col, other.col)

@@ -14,8 +14,8 @@ from pathlib import Path, PurePosixPath
 from mmovseg_geo.errors import ConfigError, a_few
 from mmovseg_geo.text_file import read_text
 
-SUFFIXES = frozenset({".tif", ".tiff", ".vrt", ".jp2", ".png", ".jpg", ".jpeg", ".img"})
-"""Files of a folder that are taken for images."""
+SUFFIXES = frozenset({".tif", ".tiff", ".vrt", ".jp2", ".png", ".jpg", ".jpeg", ".img", ".safe", ".zip", ".tar"})
+"""Files of a folder that are taken for images, and products as they are delivered."""
 
 _WORDS = "rgb optical opt visible sar radar s1 s2 sentinel1 sentinel2 vv vh hh hv vvvh grd rtc l1c l2a db"
 SENSOR_WORDS = frozenset(_WORDS.split())
@@ -128,10 +128,11 @@ def _why_not(left: list[Path], right: list[Path]) -> str:
 
 def _listed(place: str) -> list[Path]:
     folder = Path(place)
-    if folder.is_dir():
+    if folder.is_dir() and folder.suffix.lower() not in SUFFIXES:
         found = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
     else:
-        found = [path for path in map(Path, glob.glob(place, recursive=True)) if path.is_file()]
+        matches = map(Path, glob.glob(place, recursive=True))
+        found = [path for path in matches if path.is_file() or path.suffix.lower() in SUFFIXES]
     if not found:
         kind = "a folder without images" if folder.is_dir() else "no folder, and no file matches it"
         raise ConfigError(
@@ -154,7 +155,7 @@ def _checked(pairs: Sequence[tuple[str | None, str | None]], outs: Sequence[str]
     if not pairs:
         raise ConfigError(f"{origin} lists no scenes.")
     files = [path for pair in pairs for given in pair if given for path in given.split(",")]
-    absent = [path for path in dict.fromkeys(files) if not _remote(path) and not Path(path).is_file()]
+    absent = [path for path in dict.fromkeys(files) if not _remote(path) and not Path(path).exists()]
     if absent:
         raise ConfigError(f"{origin} names {_count(absent, 'file')} that cannot be found: {a_few(absent)}.")
     same = [optical for optical, sar in pairs if optical == sar]

@@ -18,8 +18,9 @@ from mmovseg_geo.models import load_segmenter, sensors_of
 from mmovseg_geo.models.segmenter import Segmenter
 from mmovseg_geo.pipeline import Progress, require_sensors, segment
 from mmovseg_geo.rasters.labels import LabelRaster
+from mmovseg_geo.rasters.products.names import scene_name
 from mmovseg_geo.rasters.registration import coregistered
-from mmovseg_geo.rasters.scene import Scene, open_scene, scene_name
+from mmovseg_geo.rasters.scene import Scene, open_scene
 from mmovseg_geo.record import described, finished_before, request
 from mmovseg_geo.summary import summary
 from mmovseg_geo.unfinished import Run, WhenUnfinished, finish_publishing, unfinished_run
@@ -198,6 +199,8 @@ def opened(optical: str | Path | None, sar: str | Path | None, config: SegmentCo
         sar_scale=config.sar_scale,
         nodata=config.nodata,
         speckle=config.speckle,
+        clouds=config.clouds,
+        mask_clouds=config.mask_clouds,
         gcps=config.gcps,
         pixel_grid=config.pixel_grid,
         shift=config.shift,

@@ -36,7 +36,7 @@ def request(scene: Scene, segmenter: Segmenter, config: SegmentConfig) -> dict[s
     aligned_by = [_identity(config.coregister)] if config.coregister.lower().endswith(".json") else []
     return {
         "software": f"mmovseg-geo {mmovseg_geo.__version__}",
-        "inputs": [*(_identity(part["path"]) for part in _parts(scene)), *aligned_by],
+        "inputs": [*map(_identity, _files(scene)), *aligned_by],
         "settings": settings,
         "model": segmenter.provenance,
         "classes": json.loads(segmenter.vocabulary.to_json()),
@@ -115,18 +115,23 @@ def _placeless(run: Mapping[str, Any]) -> dict[str, Any]:
     return {**run, "inputs": inputs}
 
 
-def _parts(scene: Scene) -> list[dict[str, Any]]:
+def _files(scene: Scene) -> list[str]:
+    """The files that a map is made of: images, and what masks them."""
     description = scene.describe()
-    return [part for part in (description["optical"], *description["sar"]) if part]
+    parts = [part for part in (description["optical"], *description["sar"]) if part]
+    clouds = description["clouds"]
+    mask = [clouds["file"]] if clouds and clouds["masked"] and clouds["file"] else []
+    return [*(path for part in parts for path in part["files"]), *mask]
 
 
 def _identity(path: str) -> dict[str, Any]:
     """What changes when a file does: size and time of change of a local file, the address of a remote one."""
-    try:
-        status = Path(path).stat()
-    except OSError:
-        return {"path": path}
-    return {"path": path, "bytes": status.st_size, "changed_ns": status.st_mtime_ns}
+    place = Path(path.removeprefix("/vsizip/").removeprefix("/vsitar/"))
+    for file in (place, *place.parents):  # what lies in an archive changes with it
+        if file.is_file():
+            status = file.stat()
+            return {"path": path, "bytes": status.st_size, "changed_ns": status.st_mtime_ns}
+    return {"path": path}
 
 
 def _plain(value: Any) -> Any:

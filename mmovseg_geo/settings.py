@@ -117,6 +117,12 @@ def coregister(value: Any) -> str:
     )
 
 
+def cloud_source(value: Any) -> str:
+    """`auto`, `off` or a file, perhaps with the kind of its values before it."""
+    # YAML reads a bare `off` as false.
+    return "off" if value is False else text(value, name="clouds")
+
+
 def bounds(value: Any) -> tuple[float, float, float, float]:
     """xmin, ymin, xmax, ymax."""
     parts = value.split(",") if isinstance(value, str) else value
@@ -188,6 +194,8 @@ READERS: dict[str, Callable[[Any], Any]] = {
     "optical_scale": partial(scale, name="optical-scale", among=get_args(OpticalScale)),
     "sar_scale": partial(scale, name="sar-scale", among=get_args(SarScale)),
     "speckle": partial(choice, name="speckle", among=get_args(Speckle)),
+    "clouds": cloud_source,
+    "mask_clouds": partial(switch, name="mask-clouds"),
     "gcps": partial(choice, name="gcps", among=get_args(Gcps)),
     "pixel_grid": partial(switch, name="pixel-grid"),
     "coregister": coregister,

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
+SPEAKING = frozenset({"mission", "level", "acquired", "pass", "polarization", "instrument"})
+"""Facts of a product that need no name before them."""
+
 
 def summary(description: Mapping[str, Any]) -> list[str]:
     """Short lines of what `Scene.describe()` returns: for each file its bands and scaling, then grid and overlap."""
@@ -16,6 +19,10 @@ def summary(description: Mapping[str, Any]) -> list[str]:
     grid = description["grid"]
     height, width = grid["shape"]
     lines.append(f"grid     {width} x {height} pixels of {_meters(description['gsd_m'], grid)}, {grid['footprint']}")
+    clouds = description["clouds"]
+    if clouds is not None:
+        use = ", taken for missing" if clouds["masked"] else ""
+        lines.append(f"clouds   {_share(clouds['share'])} of the optical image, with shadows{use} ({clouds['why']})")
     if description["overlap"] is not None:
         shift = description["sar_shift"]
         moved = f", moved by {shift['rows']:g} rows and {shift['cols']:g} columns" if any(shift.values()) else ""
@@ -37,7 +44,9 @@ def details(description: Mapping[str, Any]) -> list[str]:
 
 
 def _line(name: str, part: Mapping[str, Any]) -> str:
-    return f"{name:<8} {PurePath(part['path']).name}: {_bands(part)}; {part['scaling']['words']}"
+    several = len(part["files"]) > 1 and "," in part["path"]
+    files = ", ".join(PurePath(path).name for path in (part["files"] if several else [part["path"]]))
+    return f"{name:<8} {files}: {_bands(part)}; {part['scaling']['words']}"
 
 
 def _facts(name: str, part: Mapping[str, Any]) -> list[str]:
@@ -51,13 +60,22 @@ def _facts(name: str, part: Mapping[str, Any]) -> list[str]:
         "nodata": f"{nodata}; valid are {_share(part['valid_share'])}, by {part['validity']}",
         "scaling": part["scaling"]["words"],
     }
-    if part.get("speckle"):
-        facts["speckle"] = part["speckle"]
+    if part["product"]:
+        named = {key: text for key, text in part["product"].items() if key != "name"}
+        facts = {"product": part["product"]["name"], "about": _told(named), **facts}
+    for key, label in (("calibration", "numbers"), ("speckle", "speckle")):
+        if part[key]:
+            facts[label] = part[key]
     if "gcps" in part:
         points = part["gcps"]
         missed = f"{points['left_out_rms_px']:g} of its pixels, at worst {points['left_out_worst_px']:g}"
         facts["points"] = f"{points['count']} control points; a point left out is missed by {missed}"
     return [f"{name:<8} {part['path']}", *(f"  {key:<8} {text}" for key, text in facts.items())]
+
+
+def _told(facts: Mapping[str, str]) -> str:
+    """Mission, date and the like; those that would not be understood alone with their names."""
+    return ", ".join(text if key in SPEAKING else f"{key} {text}" for key, text in facts.items())
 
 
 def _bands(part: Mapping[str, Any]) -> str:

@@ -13,7 +13,17 @@ from mmovseg_cli.talk import Talk
 
 OPTIONS = {
     name: SETTINGS[name]
-    for name in ("bands", "sar_bands", "nodata", "optical_scale", "sar_scale", "gcps", "pixel_grid", "overwrite")
+    for name in (
+        "bands",
+        "sar_bands",
+        "nodata",
+        "optical_scale",
+        "sar_scale",
+        "clouds",
+        "gcps",
+        "pixel_grid",
+        "overwrite",
+    )
 }
 
 

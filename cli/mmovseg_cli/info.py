@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -32,9 +33,13 @@ def info(
     config = settings_of(settings, talk)
     from mmovseg_geo.summary import details
 
-    description = _described(files, config)
+    # What a swath holds is worth telling before it is asked how it should be warped.
+    description = _described(files, replace(config, gcps="tps"))
     for text in description["warnings"]:
         talk.warn(text)
+    parts = [part for part in (description["optical"], *description["sar"]) if part]
+    if config.gcps is None and any("gcps" in part for part in parts):
+        talk.warn("To map an image that is placed by control points alone, say --gcps tps.")
     talk.result(details(description), {"command": "info", **description})
 
 
@@ -46,12 +51,15 @@ def _described(files: list[str], config: SegmentConfig) -> dict[str, Any]:
     try:
         with opened(optical, sar, config) as scene:
             return scene.describe()
-    except MissingBand:
+    except MissingBand as no_optical:
         if sar is not None or config.bands is not None:
             raise
         # A single file with one or two bands is a radar image, if it is an image of use at all.
-        with opened(None, optical, config) as scene:
-            return scene.describe()
+        try:
+            with opened(None, optical, config) as scene:
+                return scene.describe()
+        except MissingBand:
+            raise no_optical from None
 
 
 def add_to(app: typer.Typer) -> None:

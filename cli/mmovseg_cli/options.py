@@ -143,6 +143,25 @@ SETTINGS: dict[str, Any] = {
         Speckle | None,
         _option(INPUTS, "--speckle", default=DEFAULTS.speckle, text="Filter of the SAR image, at its own pixels."),
     ],
+    "clouds": Annotated[
+        Text,
+        _option(
+            INPUTS,
+            "--clouds",
+            metavar="auto|off|FILE",
+            default=DEFAULTS.clouds,
+            text="Where clouds are: the product's mask or the image itself, or a file that marks them.",
+        ),
+    ],
+    "mask_clouds": Annotated[
+        Flag,
+        _option(
+            INPUTS,
+            "--mask-clouds/--no-mask-clouds",
+            default=False,
+            text="Take the optical image for missing under clouds and their shadows.",
+        ),
+    ],
     "gcps": Annotated[
         Gcps | None, _option(INPUTS, "--gcps", text="Warp images that carry only control points: thin-plate spline.")
     ],
@@ -254,6 +273,8 @@ READING = (
     "optical_scale",
     "sar_scale",
     "speckle",
+    "clouds",
+    "mask_clouds",
     "gcps",
     "pixel_grid",
     "coregister",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
 import shutil
 import tempfile
@@ -15,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import mmovseg_geo
 from mmovseg_geo.errors import MissingBand, OutputError, SceneError
+from mmovseg_geo.rasters.products import image_facts, radar_facts
 from mmovseg_geo.rasters.registration import Registration, register_scene
 from mmovseg_geo.rasters.scene import open_scene
-from mmovseg_geo.rasters.source import probe
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -87,7 +86,7 @@ def coregister(
 
 
 def _opened(optical: str, sar: str, config: SegmentConfig) -> Scene:
-    files = [probe(path) for path in (optical, *_files(sar))]
+    files = [image_facts(optical, config.bands), *radar_facts(sar)]
     bare = [facts for facts in files if not facts.placed and not facts.only_gcps]
     pixel_grid = config.pixel_grid or len(bare) == len(files)
     if pixel_grid:
@@ -97,6 +96,7 @@ def _opened(optical: str, sar: str, config: SegmentConfig) -> Scene:
         "optical_scale": config.optical_scale,
         "sar_scale": config.sar_scale,
         "nodata": config.nodata,
+        "clouds": config.clouds,
         "gcps": config.gcps,
         "pixel_grid": pixel_grid,
         "any_size": pixel_grid,
@@ -108,10 +108,6 @@ def _opened(optical: str, sar: str, config: SegmentConfig) -> Scene:
         if config.bands is not None or files[0].count - (files[0].alpha is not None) not in (1, 2):
             raise
         return open_scene(optical, sar, bands=(1, 1, 1), **settings)
-
-
-def _files(sar: str) -> list[str]:
-    return [sar] if "," not in sar or os.path.exists(sar) else [part.strip() for part in sar.split(",")]
 
 
 def _require_comparable(files: list[Facts]) -> None:
@@ -206,6 +202,8 @@ def _other_years(scene: Scene) -> list[str]:
 
 
 def _year(facts: Facts) -> str | None:
+    if facts.product is not None and "acquired" in facts.product.told:
+        return facts.product.told["acquired"][:4]
     texts = [
         facts.stem.replace("_", " "),
         *(v for k, v in facts.tags.items() if "DATE" in k.upper() or "TIME" in k.upper()),

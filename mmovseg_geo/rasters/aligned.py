@@ -39,8 +39,10 @@ def write_aligned(path: Path, scene: Scene, layer: Layer, tags: Mapping[str, str
         OutputError: it cannot be written.
     """
     whole = _all_bands(layer)
-    stored = layer.source.facts.dtypes[whole.source.bands[0] - 1]
-    dtype = stored if stored in ("uint8", "uint16", "int16") else "float32"
+    facts = layer.source.facts
+    stored = facts.dtypes[whole.source.bands[0] - 1]
+    calibrated = facts.calibration is not None and facts.calibration.sigma is not None
+    dtype = stored if stored in ("uint8", "uint16", "int16") and not calibrated else "float32"
     nodata, lifted = _nodata(whole, dtype)
     names = _names(whole)
     strips = path.with_name(f".{path.stem}.strips.tif")

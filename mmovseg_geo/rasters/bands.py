@@ -15,6 +15,8 @@ NUMBERED = ("B4", "B3", "B2")
 SENTINEL_2_COUNTS = (12, 13)
 POLARIZATION = re.compile(r"(?<![A-Za-z])(VV|VH|HH|HV)(?![A-Za-z])", re.IGNORECASE)
 CROSS = ("VH", "HV")
+WORDS = re.compile(r"[\s,;:()/_-]+")
+"""What parts the words of a description."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +44,13 @@ def choose_optical(facts: Facts, wanted: Sequence[int | str] | None) -> Choice:
         warning = f"{facts.name} is a palette image; its colors are used, which need not be those of the ground."
         return Choice((1,), ("palette",), "palette expanded to red, green, blue", warning, expand_palette=True)
     candidates = [band for band in range(1, facts.count + 1) if band != facts.alpha]
-    if len(candidates) < 3:
+    radar = [name for band in candidates if (name := _named_in_band(facts, band))]
+    if len(candidates) < 3 or len(radar) > 1:
+        what = f", named {', '.join(radar)}" if radar else ""
         raise MissingBand(
-            f"{facts.path} has {len(candidates)} band{'s' if len(candidates) > 1 else ''} of data, red, green and "
-            "blue are needed.\n  Use --bands 1,1,1 to take its first band as gray, or give it as the SAR image: "
-            "second, or with --sar-only."
+            f"{facts.path} has {len(candidates)} band{'s' if len(candidates) > 1 else ''} of data{what}; red, green "
+            "and blue are needed.\n  Give all three files, B04.tif,B03.tif,B02.tif, or --bands 1,1,1 to take its first "
+            "band as gray, or give it as the SAR image: second, or with --sar-only."
         )
     by_name = _by_name(facts, candidates, COLORS) or _by_name(facts, candidates, NUMBERED)
     if by_name:
@@ -60,6 +64,8 @@ def choose_optical(facts: Facts, wanted: Sequence[int | str] | None) -> Choice:
         )
         return Choice((4, 3, 2), COLORS, "order of Sentinel-2 bands", warning)
     first = (candidates[0], candidates[1], candidates[2])
+    if facts.parts and len(candidates) == 3:
+        return Choice(first, COLORS, "order of the files")
     warning = f"{facts.name} does not say which bands are red, green and blue; taking {', '.join(map(str, first))}."
     return Choice(first, COLORS, "first three bands", warning)
 
@@ -120,6 +126,8 @@ def find_band(facts: Facts, wanted: int | str) -> int:
     """
     if str(wanted).strip().lstrip("+-").isdigit():
         number = int(wanted)
+        if facts.product is not None and facts.product.numbered:
+            return find_band(facts, f"B{number}")
         if not 1 <= number <= facts.count:
             raise MissingBand(f"{facts.path} has no band {number}; it has {facts.count}: {_listing(facts)}.")
         if number == facts.alpha:
@@ -130,6 +138,9 @@ def find_band(facts: Facts, wanted: int | str) -> int:
         for band, word in enumerate(words, 1):
             if band != facts.alpha and _plain(word) == name and word:
                 return band
+    for band in range(1, facts.count + 1):
+        if band != facts.alpha and name in map(_plain, WORDS.split(facts.descriptions[band - 1])):
+            return band
     numbered = dict(zip(COLORS, NUMBERED, strict=True)).get(str(wanted).strip().lower())
     if numbered:
         return find_band(facts, numbered)
@@ -147,8 +158,10 @@ def _named_in_band(facts: Facts, band: int) -> str:
 def _by_name(facts: Facts, candidates: Sequence[int], names: Sequence[str]) -> tuple[int, ...] | None:
     found = {}
     for band in reversed(candidates):
-        for word in re.split(r"[\s,;:()/_-]+", facts.descriptions[band - 1]):
+        for word in WORDS.split(facts.descriptions[band - 1]):
             found[_plain(word)] = band
+    for band in reversed(candidates):  # a whole name before a part of one: green is not green_i
+        found[_plain(facts.descriptions[band - 1])] = band
     if all(_plain(name) in found for name in names):
         return tuple(found[_plain(name)] for name in names)
     return None

@@ -2,15 +2,41 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from mmovseg_geo.rasters.calibration import Calibration
+
+Meaning = Literal["", "reflectance", "power", "amplitude", "db"]
+"""What values are, where metadata say so."""
+
+
+@dataclass(frozen=True)
+class Product:
+    """What the metadata of a delivered product, or its name, tell of a file.
+
+    Attributes:
+        name: of the product, as its makers gave it.
+        told: mission, level, acquired, orbit and the like in words, in the order they are shown.
+        meaning: what the file's values are, after its scales and offsets; empty where nothing says so.
+        why: where that stands.
+        cloud_file: path of a raster that marks clouds, and the kind of its values (see `clouds.KINDS`).
+        numbered: a band asked for as 4 is the one named B4, wherever it stands.
+    """
+
+    name: str
+    told: Mapping[str, str] = field(default_factory=dict)
+    meaning: Meaning = ""
+    why: str = ""
+    cloud_file: tuple[str, str] | None = None
+    numbered: bool = False
 
 
 @dataclass(frozen=True)
@@ -33,6 +59,9 @@ class Facts:
         alpha: 1-based number of the alpha band.
         has_mask: a mask of the whole dataset (internal or `.msk`), apart from alpha and no-data values.
         colormap: value to (red, green, blue, alpha) of a palette image.
+        parts: file and band number of each band, where the bands are spread over files; empty where `path` holds all.
+        product: what the metadata of the product say that the file belongs to.
+        calibration: what makes backscatter of the stored numbers when they are read.
     """
 
     path: str
@@ -56,6 +85,14 @@ class Facts:
     units: tuple[str, ...]
     tags: Mapping[str, str]
     band_tags: tuple[Mapping[str, str], ...]
+    parts: tuple[tuple[str, int], ...] = ()
+    product: Product | None = None
+    calibration: Calibration | None = None
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files that hold the bands."""
+        return tuple(dict.fromkeys(path for path, _ in self.parts)) or (self.path,)
 
     @property
     def stem(self) -> str:
@@ -64,8 +101,9 @@ class Facts:
 
     @property
     def name(self) -> str:
-        """File name without folders, for messages."""
-        return PurePosixPath(self.path.replace("\\", "/").split("?")[0]).name
+        """File name without folders, for messages; those of all files where several were listed."""
+        paths = self.files if "," in self.path else (self.path,)
+        return ",".join(PurePosixPath(path.replace("\\", "/").split("?")[0]).name for path in paths)
 
     @property
     def grid(self) -> GeoBox:

@@ -71,7 +71,7 @@ class Layer:
         """Values (N, H, W) 0..255 and validity (H, W) of a window of the scene's grid."""
         offset = self.placement.offset
         if offset is not None:
-            here = replace(window, row=window.row + offset[0], col=window.col + offset[1])
+            here = window.moved(*offset)
             if self.speckle is None:
                 raw, valid = self.source.read(here)
                 values = self.scaling.apply(self.merged(raw))
@@ -127,9 +127,7 @@ class Layer:
     def _averageable(self, area: Window) -> Pixels:
         """A window of the source, without speckle if so wished, as what may be averaged; invalid values are 0."""
         halo = 0 if self.speckle is None else HALO
-        raw, valid = self.source.read(
-            Window(area.row - halo, area.col - halo, area.height + 2 * halo, area.width + 2 * halo)
-        )
+        raw, valid = self.source.read(area.padded(halo))
         values = np.where(valid, self.scaling.averageable(self.merged(raw)), np.float32(0))
         if self.speckle is None:
             return values, valid
@@ -175,6 +173,9 @@ class Layer:
             "scaling": self.scaling.describe(),
             "speckle": self.speckle.words if self.speckle else None,
             "resampled": self.resampled,
+            "product": {"name": facts.product.name, **facts.product.told} if facts.product else None,
+            "calibration": facts.calibration.words if facts.calibration else None,
+            "files": list(facts.files),
             "averaged_pixels": list(factors_of(self.placement.scale)) if self.resampled else [1, 1],
         }
 
@@ -182,8 +183,8 @@ class Layer:
         """What of `describe` decides the pixels, without folders, so that equal runs say the same anywhere."""
         told = self.describe()
         kept = {key: told[key] for key in ("bands", "nodata", "validity", "resampled")}
-        filtered = {"speckle": self.speckle.words} if self.speckle else {}
-        return {"file": self.source.facts.name, **kept, "scaling": self.scaling.describe()["words"], **filtered}
+        done = {key: told[key] for key in ("product", "calibration", "speckle") if told[key]}
+        return {"file": self.source.facts.name, **kept, "scaling": self.scaling.describe()["words"], **done}
 
     def _validity(self) -> str:
         parts = [f"no-data {value:g}" for value in self.source.nodata]

@@ -29,16 +29,18 @@ MOST_PIXELS = 16 * 2**20
 
 @dataclass(frozen=True, eq=False)
 class StoredBand:
-    """The one band of a file on a grid of `shape`; nothing is scaled, colored or averaged.
+    """One band of a file on a grid of `shape`; nothing is scaled, colored or averaged.
 
     Attributes:
         share: of the grid that the file covers, 0..1.
+        band: its number, from 1.
     """
 
     facts: Facts
     placement: Placement
     shape: tuple[int, int]
     share: float
+    band: int = 1
     handles: Handles = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -49,6 +51,10 @@ class StoredBand:
         """Whether its pixels are not those of the grid."""
         return self.placement.offset is None
 
+    @property
+    def _dtype(self) -> str:
+        return self.facts.dtypes[self.band - 1]
+
     def read(self, window: Window) -> Stored:
         """Pixels of a window of the grid: not valid are those beyond the file, masked, or of its no-data value."""
         offset = self.placement.offset
@@ -57,7 +63,7 @@ class StoredBand:
         at_rows, at_cols = self.placement.centers(window)
         inside = (at_rows >= 0) & (at_cols >= 0) & (at_rows < self.facts.shape[0]) & (at_cols < self.facts.shape[1])
         if not inside.any():
-            return np.zeros(window.shape, self.facts.dtypes[0]), inside
+            return np.zeros(window.shape, self._dtype), inside
         rows, cols = (np.where(inside, at, at[inside].min()).astype(np.int64) for at in (at_rows, at_cols))
         top, left = int(rows.min()), int(cols.min())
         span = Window(top, left, int(rows.max()) - top + 1, int(cols.max()) - left + 1)
@@ -88,7 +94,7 @@ class StoredBand:
 
     def _own(self, window: Window) -> Stored:
         """Pixels of a window of the file's own grid, which may reach beyond it."""
-        values, valid = np.zeros(window.shape, self.facts.dtypes[0]), np.zeros(window.shape, np.bool_)
+        values, valid = np.zeros(window.shape, self._dtype), np.zeros(window.shape, np.bool_)
         inside = window.intersection(Window(0, 0, *self.facts.shape))
         if inside is not None:
             at = (
@@ -98,8 +104,8 @@ class StoredBand:
             area = RasterWindow(inside.col, inside.row, inside.width, inside.height)
             with reading(self.facts.path):
                 dataset = self.handles.get()
-                values[at] = dataset.read(1, window=area)
-                valid[at] = dataset.read_masks(1, window=area) != 0
+                values[at] = dataset.read(self.band, window=area)
+                valid[at] = dataset.read_masks(self.band, window=area) != 0
         return values, valid
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mmovseg_geo.errors import ConfigError
 from mmovseg_geo.rasters.facts import Facts
 from mmovseg_geo.rasters.radiometry import (
+    BRIGHT_REFLECTANCE,
     LANDSAT_GAIN,
     LANDSAT_OFFSET,
     SENTINEL_2_GAIN,
@@ -20,6 +21,7 @@ from mmovseg_geo.rasters.radiometry import (
 )
 
 if TYPE_CHECKING:
+    from mmovseg_geo.rasters.bands import Choice
     from mmovseg_geo.rasters.radiometry import Values
 
 BASELINE = re.compile(r"_N(\d{4})_")
@@ -32,14 +34,14 @@ TALLEST_REFLECTANCE_DN = 20000.0
 """Reflectance x 10000 stays below, but for a few glints and clouds."""
 
 
-def decide_optical(facts: Facts, band: int, sample: Values, option: str) -> Scaling:
-    """The scaling of red, green, blue; `band` is the one of red, `sample` holds valid stored values (3, n).
+def decide_optical(facts: Facts, choice: Choice, sample: Values, option: str) -> Scaling:
+    """The scaling of red, green, blue; `sample` holds valid stored values (3, n) of the chosen bands.
 
     Raises:
         ConfigError: an option that is neither a known word nor MIN,MAX.
     """
     if option == "auto":
-        return _automatic(facts, band, sample)
+        return _by_metadata(facts, choice) or _automatic(facts, choice.bands[0], sample)
     if option == "8bit":
         return as_is("as asked for", 3)
     if option == "reflectance":
@@ -67,6 +69,18 @@ def span_of(option: str, flag: str) -> tuple[float, float]:
     if not low < high:
         raise ConfigError(f"{flag} {option!r}: the first number must be smaller than the second.")
     return low, high
+
+
+def _by_metadata(facts: Facts, choice: Choice) -> Scaling | None:
+    """Reflectance by scale and offset of a product's own metadata; None where these do not tell."""
+    if facts.product is None or facts.product.meaning != "reflectance" or choice.expand_palette:
+        return None
+    gains, offsets = ([values[band - 1] for band in choice.bands] for values in (facts.scales, facts.offsets))
+    if len(set(gains)) == len(set(offsets)) == 1:
+        return reflectance("reflectance", facts.product.why, gain=gains[0], offset=offsets[0])
+    lows = tuple(-offset / gain for gain, offset in zip(gains, offsets, strict=True))
+    highs = tuple((BRIGHT_REFLECTANCE - offset) / gain for gain, offset in zip(gains, offsets, strict=True))
+    return Scaling("reflectance", "linear", lows, highs, facts.product.why)
 
 
 def _automatic(facts: Facts, band: int, sample: Values) -> Scaling:

@@ -57,6 +57,8 @@ def decide_sar(facts: Facts, choice: Choice, sample: Values, option: str) -> Sca
 
 def _kind(facts: Facts, band: int, sample: Values) -> tuple[Form, str, float]:
     """The kind of values, why, and the gain that makes decibels of stored decibels."""
+    if facts.product is not None and facts.product.meaning in FORMS:
+        return FORMS[facts.product.meaning], facts.product.why, 1.0
     dtype = facts.dtypes[band - 1]
     if dtype == "uint8":
         return "8bit", "8-bit file", 1.0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,14 +12,16 @@ import numpy as np
 from mmovseg_geo.errors import ConfigError, MissingBand, SceneError
 from mmovseg_geo.grid import Window, crs_name, ground_sampling_m
 from mmovseg_geo.rasters.bands import Choice, choose_optical, choose_sar, is_cross
+from mmovseg_geo.rasters.clouds import Clouds, find_clouds
 from mmovseg_geo.rasters.displacement import Displacement
-from mmovseg_geo.rasters.facts import stem_of
 from mmovseg_geo.rasters.gcps import ThinPlate
 from mmovseg_geo.rasters.georeference import footprint, overlap_share, place_on, reference_grid, require_overlap
 from mmovseg_geo.rasters.layer import SAMPLE_SIDE, Layer, Sampled
+from mmovseg_geo.rasters.products import image_facts, radar_facts
+from mmovseg_geo.rasters.products.names import scene_name
 from mmovseg_geo.rasters.scaling_optical import decide_optical
 from mmovseg_geo.rasters.scaling_sar import decide_sar
-from mmovseg_geo.rasters.source import Source, nodata_of, probe
+from mmovseg_geo.rasters.source import Source, nodata_of
 from mmovseg_geo.rasters.speckle import SpeckleFilter
 from mmovseg_geo.tiles import Tile
 
@@ -50,6 +51,8 @@ class Scene:
         gsd_m: ground sampling distance in meters at the scene's center; 1 without a CRS.
         displacement: rows and cols of scene pixels that the SAR content was moved by (down and right positive).
         overlap: share of the grid within the SAR extent; None unless there are both.
+        clouds: where the optical image shows clouds and their shadows; None where that was not asked for or is unknown.
+        mask_clouds: these pixels of the optical image are invalid.
         warnings: what the user should know, in sentences.
         coregistration: what was found out about the displacement, and why it was applied or not; None if nobody asked.
     """
@@ -61,6 +64,8 @@ class Scene:
     sar: tuple[Layer, ...]
     displacement: Displacement = Displacement()  # noqa: RUF009 - frozen
     overlap: float | None = None
+    clouds: Clouds | None = None
+    mask_clouds: bool = False
     warnings: list[str] = field(default_factory=list)
     coregistration: Mapping[str, Any] | None = None
 
@@ -92,6 +97,9 @@ class Scene:
         A pixel's values do not depend on the window it is read in.
         """
         optical = self.optical.read(window) if self.optical else (None, None)
+        if self.mask_clouds and self.clouds is not None and optical[0] is not None:
+            clear = optical[1] & ~self.clouds.read(window)
+            optical = np.where(clear, optical[0], np.float32(0)), clear
         sar = _together([layer.read(window) for layer in self.sar])
         return Tile(window, optical[0], sar[0], optical[1], sar[1], self.gsd_m)
 
@@ -116,17 +124,26 @@ class Scene:
             },
             "gsd_m": self.gsd_m,
             "sensors": sorted(self.sensors),
-            "optical": self.optical.describe() if self.optical else None,
-            "sar": [_described_sar(layer) for layer in self.sar],
+            "optical": _described(self.optical) if self.optical else None,
+            "sar": [_described(layer) for layer in self.sar],
             "sar_shift": self._moved_by(),
             "coregistration": None if self.coregistration is None else dict(self.coregistration),
             "overlap": self.overlap,
+            "clouds": self._described_clouds(),
             "warnings": list(self.warnings),
         }
 
+    def _described_clouds(self) -> dict[str, Any] | None:
+        if self.clouds is None:
+            return None
+        clouds = self.clouds
+        return {"share": round(clouds.share, 4), "why": clouds.why, "masked": self.mask_clouds, "file": clouds.file}
+
     def provenance(self) -> dict[str, Any]:
         """Inputs, bands, scalings and shift for a map's tags: JSON-able, without folders."""
+        masked = {"clouds": {"masked": self.clouds.why}} if self.mask_clouds and self.clouds else {}
         return {
+            **masked,
             "optical": self.optical.provenance() if self.optical else None,
             "sar": [layer.provenance() for layer in self.sar],
             "sar_shift": self._moved_by(),
@@ -150,7 +167,7 @@ class Scene:
 
 
 def open_scene(
-    optical: PathLike | None = None,
+    optical: PathLike | Sequence[PathLike] | None = None,
     sar: PathLike | Sequence[PathLike] | None = None,
     *,
     bands: Sequence[int | str] | None = None,
@@ -159,6 +176,8 @@ def open_scene(
     sar_scale: str = "auto",
     nodata: float | str | None = None,
     speckle: Speckle = "none",
+    clouds: str = "off",
+    mask_clouds: bool = False,
     gcps: str | None = None,
     pixel_grid: bool = False,
     any_size: bool = False,
@@ -167,12 +186,15 @@ def open_scene(
     """A scene of an optical file, a SAR file, or both, on the optical file's grid.
 
     Args:
-        optical: path or URL of a raster with red, green and blue.
-        sar: path or URL with one or two polarizations, or two files: `"vv.tif,vh.tif"`.
+        optical: path or URL of a raster with red, green and blue, of band files ("B04.jp2,B03.jp2,B02.jp2"), or of a
+            product as it is delivered (see `products`).
+        sar: path or URL with one or two polarizations, two files ("vv.tif,vh.tif"), or a product.
         bands, sar_bands: 1-based numbers or names; None decides by descriptions and color interpretation.
         optical_scale, sar_scale: `auto`, a word of `OpticalScale` or `SarScale`, or `"MIN,MAX"`.
         nodata: a number, `"nan"`, or `"none"` to ignore what the files declare.
         speckle: the filter of the SAR image; its looks are estimated once from the whole file.
+        clouds: `auto`, `off`, or a file that marks them (see `clouds.find_clouds`); mask_clouds: take the optical image
+            for invalid there, so that SAR decides alone.
         gcps: `"tps"` accepts files that have only ground control points.
         pixel_grid: pixel (row, col) of both files is the same place, whatever their CRS.
         any_size: with `pixel_grid`, the files may differ in size.
@@ -189,8 +211,8 @@ def open_scene(
     """
     if gcps not in (None, "tps"):
         raise ConfigError(f"--gcps {gcps!r} is not known; tps (thin-plate spline) is the only way.")
-    optical_facts = probe(os.fspath(optical)) if optical is not None else None
-    sar_facts = [probe(path) for path in _paths(sar)]
+    optical_facts = image_facts(optical, bands) if optical is not None else None
+    sar_facts = radar_facts(sar) if sar is not None else []
     files = [*([optical_facts] if optical_facts else []), *sar_facts]
     if not files:
         raise SceneError("No image was given. Name an optical file, a SAR file, or both.")
@@ -205,7 +227,7 @@ def open_scene(
         placement = place_on(grid, optical_facts, gcps=gcps, pixel_grid=pixel_grid)
         source = _source(optical_facts, choice, nodata, every=True)
         sample, found = _sampled(source)
-        scaling = decide_optical(optical_facts, choice.bands[0], sample, optical_scale)
+        scaling = decide_optical(optical_facts, choice, sample, optical_scale)
         layer = Layer(source, choice, placement, scaling, shape, found)
     layers, shares = [], []
     moved = shift if isinstance(shift, Displacement) else Displacement((float(shift[0]), float(shift[1])))
@@ -221,34 +243,27 @@ def open_scene(
             radar = replace(radar, speckle=SpeckleFilter(speckle, radar.looks()))
         layers.append(radar)
     overlap = min(shares) if optical_facts and shares else None
-    scene = Scene(grid, files[0].stem, ground_sampling_m(grid), layer, tuple(layers), moved, overlap, warnings)
+    name = scene_name(optical if optical is not None else sar or "")
+    found_clouds = find_clouds(layer, grid, clouds, gcps=gcps, pixel_grid=pixel_grid) if layer else None
+    if mask_clouds and found_clouds is None:
+        raise ConfigError(
+            "There is nothing to mask clouds by. Name a file that marks them with --clouds, or leave it out."
+        )
+    gsd_m = ground_sampling_m(grid)
+    scene = Scene(grid, name, gsd_m, layer, tuple(layers), moved, overlap, found_clouds, mask_clouds, warnings)
     warnings.extend(_warnings(scene))
     return scene
 
 
-def scene_name(path: PathLike) -> str:
-    """What a scene, and the files made from it, are called: the stem of its optical file, or of its first SAR file."""
-    return stem_of(_paths(path)[0])
-
-
-def _paths(sar: PathLike | Sequence[PathLike] | None) -> list[str]:
-    if sar is None:
-        return []
-    if not isinstance(sar, (str, os.PathLike)):
-        return [os.fspath(path) for path in sar]
-    text = os.fspath(sar)
-    return [text] if "," not in text or Path(text).exists() else [part.strip() for part in text.split(",")]
-
-
 def _require_different(files: Sequence[Facts]) -> None:
     seen: dict[str, str] = {}
-    for facts in files:
-        real = os.path.realpath(facts.path) if os.path.exists(facts.path) else facts.path
+    for path in (path for facts in files for path in facts.files):
+        real = os.path.realpath(path) if os.path.exists(path) else path
         if real in seen:
             raise SceneError(
-                f"{facts.path} was given twice. Name the optical file first and the SAR file second; they must differ."
+                f"{path} was given twice. Name the optical file first and the SAR file second; they must differ."
             )
-        seen[real] = facts.path
+        seen[real] = path
 
 
 def _sar_choices(files: Sequence[Facts], wanted: Sequence[int | str] | None) -> list[tuple[Facts, Choice]]:
@@ -317,24 +332,34 @@ def _together(parts: Sequence[tuple[Any, Any]]) -> tuple[Any, Any]:
 def _warnings(scene: Scene) -> list[str]:
     layers = [*([scene.optical] if scene.optical else []), *scene.sar]
     found = [layer.choice.warning for layer in layers if layer.choice.warning]
-    for layer in layers:
-        if isinstance(layer.placement.locator, ThinPlate):
-            facts, missed = layer.source.facts, layer.placement.locator.residual_px
-            found.append(
-                f"{facts.name} is placed by a spline through {len(facts.gcps)} control points; a point left out is "
-                f"missed by {missed:.2f} of its pixels."
-            )
-    if scene.optical and not scene.optical.masked and scene.optical.found.black_share > MUCH_BLACK:
-        found.append(
-            f"{scene.optical.found.black_share:.0%} of {scene.optical.source.facts.name} is pure black; "
-            "if that is no data, say --nodata 0."
-        )
+    found += _spline_warnings(layers)
+    found += [
+        f"{layer.found.black_share:.0%} of {layer.source.facts.name} is pure black; if that is no data, say --nodata 0."
+        for layer in layers
+        if not layer.masked and not layer.source.zero and layer.found.black_share > MUCH_BLACK
+    ]
     if scene.overlap is not None and scene.overlap < COVERS_LITTLE:
         found.append(f"SAR covers {scene.overlap:.0%} of the scene; elsewhere the optical image decides alone.")
     return list(dict.fromkeys(found))
 
 
-def _described_sar(layer: Layer) -> dict[str, Any]:
+def _spline_warnings(layers: Sequence[Layer]) -> list[str]:
+    """One for all files that are placed alike, as the polarizations of a product are."""
+    names: dict[str, list[str]] = {}
+    for layer in layers:
+        spline, facts = layer.placement.locator, layer.source.facts
+        if isinstance(spline, ThinPlate):
+            missed = f"{spline.residual_px:.2f} of its pixels"
+            told = f"{len(facts.gcps)} control points; a point left out is missed by {missed}"
+            names.setdefault(told, []).append(facts.name)
+    return [
+        f"{' and '.join(files)} {'are' if len(files) > 1 else 'is'} placed by a spline through {told}. Terrain between "
+        "the points is not corrected: in hills places are off by up to hundreds of meters, slopes too bright or dark."
+        for told, files in names.items()
+    ]
+
+
+def _described(layer: Layer) -> dict[str, Any]:
     told = layer.describe()
     spline = layer.placement.locator
     if isinstance(spline, ThinPlate):

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -144,10 +145,10 @@ class Source:
     every: bool = True
     zero: bool = False
     expand_palette: bool = False
-    handles: Handles = field(init=False, repr=False)
+    handles: dict[str, Handles] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "handles", Handles(self.facts.path))
+        object.__setattr__(self, "handles", {path: Handles(path) for path in self.facts.files})
 
     @property
     def path(self) -> str:
@@ -163,7 +164,21 @@ class Source:
         return 3 if self.expand_palette else len(self.bands)
 
     def read(self, window: Window) -> Pixels:
-        """Values (N, H, W) float32 and validity (H, W) of source pixels; those beyond the file are invalid zeros."""
+        """Values (N, H, W) float32 and validity (H, W) of source pixels; those beyond the file are invalid zeros.
+
+        Where the file has a calibration the values are backscatter, and border noise is invalid.
+        """
+        calibration = self.facts.calibration
+        if calibration is None:
+            return self._stored(window)
+        wide = window.padded(calibration.halo)
+        numbers, valid = self._stored(wide)
+        rows, cols = (np.arange(*span, dtype=np.float64) + 0.5 for span in wide.spans)
+        values, valid = calibration.measured(numbers, valid, rows, cols)
+        inner = slice(calibration.halo, -calibration.halo)
+        return values[:, inner, inner], valid[inner, inner]
+
+    def _stored(self, window: Window) -> Pixels:
         values = np.zeros((self.planes, *window.shape), np.float32)
         valid = np.zeros(window.shape, np.bool_)
         inside = window.intersection(Window(0, 0, *self.shape))
@@ -185,25 +200,48 @@ class Source:
             shape = (rows, cols) if isinstance(bands, int) else (len(bands), rows, cols)
             return read(bands, out_shape=shape)
 
-        return self._pixels(shrunk)
+        values, valid = self._pixels(shrunk)
+        calibration = self.facts.calibration
+        if calibration is None:
+            return values, valid
+        ends = zip((rows, cols), self.shape, strict=True)
+        at_rows, at_cols = ((np.arange(count, dtype=np.float64) + 0.5) * side / count for count, side in ends)
+        return calibration.apply(values, valid, at_rows, at_cols)
 
     def close(self) -> None:
-        self.handles.close()
+        for handle in self.handles.values():
+            handle.close()
 
     def _pixels(self, fetch: Callable[[Callable[..., Any], Any], Any]) -> Pixels:
-        with reading(self.path):
-            dataset = self.handles.get()
-            raw: NDArray[Any] = fetch(dataset.read, list(self.bands))
-            valid = self._measured(raw)
-            if self.facts.alpha is not None:
-                valid &= fetch(dataset.read, self.facts.alpha) != 0
-            elif self.facts.has_mask:
-                valid &= fetch(dataset.read_masks, self.bands[0]) != 0
+        raw = self._raw(fetch)
+        valid = self._measured(raw)
+        for path, band in self._masks():
+            with reading(path):
+                dataset = self.handles[path].get()
+                mask = fetch(dataset.read, band) if band == self.facts.alpha else fetch(dataset.read_masks, band)
+            valid &= mask != 0
         if self.expand_palette:
             raw, opaque = self._painted(raw[0])
             valid &= opaque
         values = raw.astype(np.float32, copy=False)
         return np.where(valid, values, np.float32(0)), valid
+
+    def _raw(self, fetch: Callable[[Callable[..., Any], Any], Any]) -> NDArray[Any]:
+        """Stored values (N, H, W) of the used bands, wherever they lie."""
+        places = [self.facts.parts[band - 1] if self.facts.parts else (self.path, band) for band in self.bands]
+        found = []
+        for path, group in groupby(places, key=lambda place: place[0]):
+            with reading(path):
+                found.append(fetch(self.handles[path].get().read, [band for _, band in group]))
+        return found[0] if len(found) == 1 else np.concatenate(found)
+
+    def _masks(self) -> list[tuple[str, int]]:
+        """File and band of every mask that the files have beside no-data values."""
+        if self.facts.parts:
+            return [self.facts.parts[band - 1] for band in self.bands] if self.facts.has_mask else []
+        if self.facts.alpha is not None:
+            return [(self.path, self.facts.alpha)]
+        return [(self.path, self.bands[0])] if self.facts.has_mask else []
 
     def _measured(self, raw: NDArray[Any]) -> NDArray[np.bool_]:
         shape = raw.shape[1:]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mmovseg_geo.grid import Window
+from mmovseg_geo.rasters.box import box_sums
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -71,7 +72,7 @@ class SpeckleFilter:
 def estimated_looks(power: Values, valid: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Local equivalent numbers of looks (N, n): squared mean over variance in 7 x 7 windows that are wholly valid."""
     present = valid.astype(np.float32)
-    whole = _summed(present, SIDE) == SIDE * SIDE
+    whole = box_sums(present, SIDE) == SIDE * SIDE
     mean, variance = _moments(power, present, np.float32(SIDE * SIDE))
     spread: Values = variance / np.maximum(np.square(mean), np.float32(1e-30))
     with np.errstate(divide="ignore"):
@@ -110,7 +111,7 @@ def _filtered(name: Speckle, power: Values, present: Values, noise: np.float32) 
     if name == "refined-lee":
         mean, variance, count = _beside_the_edge(power, present)
     else:
-        count = _summed(present, SIDE)
+        count = box_sums(present, SIDE)
         mean, variance = _moments(power, present, np.maximum(count, np.float32(1)))
     own = power[HALO:-HALO, HALO:-HALO]
     estimate = _gamma_map if name == "gamma-map" else _lee
@@ -143,20 +144,8 @@ def _gamma_map(own: Values, mean: Values, variance: Values, noise: np.float32) -
 
 def _moments(power: Values, present: Values, count: Values | np.float32) -> tuple[Values, Values]:
     """Mean and variance over whole windows; `count` is how many of their pixels are valid, at least 1."""
-    mean: Values = _summed(power, SIDE) / count
-    return mean, np.maximum(_summed(np.square(power), SIDE) / count - np.square(mean), np.float32(0))
-
-
-def _summed(values: Values, side: int) -> Values:
-    """Sums over `side` x `side` windows that lie inside: (..., H - side + 1, W - side + 1)."""
-    rows, cols = values.shape[-2] - side + 1, values.shape[-1] - side + 1
-    down = values[..., :rows, :].copy()
-    for step in range(1, side):
-        down += values[..., step : step + rows, :]
-    total: Values = down[..., :cols].copy()
-    for step in range(1, side):
-        total += down[..., step : step + cols]
-    return total
+    mean: Values = box_sums(power, SIDE) / count
+    return mean, np.maximum(box_sums(np.square(power), SIDE) / count - np.square(mean), np.float32(0))
 
 
 def _beside_the_edge(power: Values, present: Values) -> tuple[Values, Values, Values]:
@@ -187,8 +176,8 @@ def _half(power: Values, present: Values) -> NDArray[np.uint8]:
     The window's nine overlapping 3 x 3 parts give the edge's direction: the largest difference between opposite
     sides. Of these the side is taken whose middle part is more like the pixel's own.
     """
-    sums, counts = _summed(power, 3), _summed(present, 3)
-    every = _summed(power, SIDE) / np.maximum(_summed(present, SIDE), np.float32(1))
+    sums, counts = box_sums(power, 3), box_sums(present, 3)
+    every = box_sums(power, SIDE) / np.maximum(box_sums(present, SIDE), np.float32(1))
     height, width = every.shape
     part = {}
     for row in range(3):

@@ -142,3 +142,19 @@ def test_a_sentinel_1_swath_falls_on_the_coast_of_kerala(data, tmp_path):
 def sampled(values, grid, lon, lat):
     x, y = Transformer.from_crs(4326, 32643, always_xy=True).transform(lon, lat)
     return values[((y - grid.f) / grid.e).astype(int), ((x - grid.c) / grid.a).astype(int)]
+
+
+def test_a_real_swath_tells_its_product_and_loses_no_measured_pixel(data):
+    swath = data / "s1_grd_gcp" / "S1A_IW_GRDH_20180716T004042_"
+    scene = open_scene(sar=f"{swath}vv.tiff,{swath}vh.tiff", gcps="tps")
+    for layer, polarization in zip(scene.sar, ("VV", "VH"), strict=True):
+        told = layer.describe()["product"]
+        assert told["mission"] == "Sentinel-1A"
+        assert told["acquired"] == "2018-07-16T00:40:42Z"
+        assert told["relative orbit"] == "165"
+        assert told["polarization"] == polarization
+        with rasterio.open(layer.source.path) as dataset:
+            measured = dataset.read(1) > 0
+        valid = layer.source.read(Window(0, 0, *layer.source.shape))[1]
+        assert not valid[~measured].any()
+        assert valid[measured].mean() > 0.9999

@@ -235,3 +235,10 @@ def test_options_of_a_model_come_as_text_and_in_a_file(tmp_path):
     assert load_config(path, SegmentConfig).model_options == flags.model_options
     with pytest.raises(ConfigError, match="model-option 'factor' is not KEY=VALUE"):
         SegmentConfig(model_options=["factor"])
+
+
+def test_clouds_may_be_a_word_or_a_file_beside_the_yaml(tmp_path):
+    (tmp_path / "mask.tif").touch()
+    for text, meant in (("auto", "auto"), ("off", "off"), ("mask.tif", str(tmp_path / "mask.tif"))):
+        (tmp_path / "a.yaml").write_text(f"clouds: {text}\n")
+        assert load_config(tmp_path / "a.yaml", SegmentConfig).clouds == meant

@@ -40,8 +40,10 @@ def register_scene(scene: Scene, *, model: Model = "shift", clouds: Clouds | Non
     """By how much the scene's SAR content must move, beyond what it was moved by already; nothing is changed.
 
     Args:
-        clouds: reads the pixels of a window that are not to be used.
+        clouds: reads the pixels of a window that are not to be used; by default the clouds that the scene is sure of.
     """
+    if clouds is None and scene.clouds is not None and scene.clouds.sure:
+        clouds = scene.clouds.read
     if scene.optical is None or not scene.sar:
         return refused("there is only one sensor, nothing to align", model)
     # The way back from speckle filters is long, and the features have their own way to deal with speckle.

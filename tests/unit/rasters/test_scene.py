@@ -10,7 +10,8 @@ from rasterio.control import GroundControlPoint
 
 from mmovseg_geo.errors import MissingBand, MissingCRS, NoOverlap, SceneError
 from mmovseg_geo.grid import Window
-from mmovseg_geo.rasters.scene import open_scene, scene_name
+from mmovseg_geo.rasters.products.names import scene_name
+from mmovseg_geo.rasters.scene import open_scene
 
 UTM = "EPSG:32632"
 GRID = Affine(10.0, 0.0, 500000.0, 0.0, -10.0, 5000000.0)
