@@ -4,7 +4,7 @@
 >>> scene = mm.open_scene(optical="s2.tif", sar="s1.tif")                        # doctest: +SKIP
 >>> segmenter = mm.load_segmenter(classes=["water", "forest", ["building", "house"]])  # doctest: +SKIP
 >>> labels = mm.segment(scene, segmenter, out="labels.tif")                      # doctest: +SKIP
->>> mm.write_polygons(mm.polygonize(labels, min_area=400), "labels.gpkg")        # doctest: +SKIP
+>>> mm.polygonize_to(labels, "labels.gpkg", min_area=400)                       # doctest: +SKIP
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mmovseg_geo.models import load_segmenter as load_segmenter
     from mmovseg_geo.pipeline import segment as segment
     from mmovseg_geo.polygons import polygonize as polygonize
+    from mmovseg_geo.polygons import polygonize_to as polygonize_to
     from mmovseg_geo.polygons import write_polygons as write_polygons
     from mmovseg_geo.rasters.labels import LabelRaster as LabelRaster
     from mmovseg_geo.rasters.scene import Scene as Scene
@@ -43,6 +44,7 @@ _ROOMS = {
     "map_scenes": "batch",
     "open_scene": "rasters.scene",
     "polygonize": "polygons",
+    "polygonize_to": "polygons",
     "segment": "pipeline",
     "write_polygons": "polygons",
 }

@@ -240,7 +240,7 @@ def _write_companions(
     timings: dict[str, float],
 ) -> list[dict[str, Any]]:
     """Styles, polygons and preview beside the labels; returns the area of each class."""
-    from mmovseg_geo.polygons import class_areas, polygonize, write_polygons
+    from mmovseg_geo.polygons import class_areas, polygonize_to
     from mmovseg_geo.qgis import raster_style
     from mmovseg_geo.report import write_preview
 
@@ -249,14 +249,15 @@ def _write_companions(
         areas = class_areas(labels)
     if "polygons" in staged:
         with _timed(timings, "polygons"):
-            found = polygonize(
+            polygonize_to(
                 labels,
+                staged["polygons"],
                 confidence=staged.get("confidence"),
                 min_area=config.min_area,
                 fill_holes=config.fill_holes,
                 simplify=config.simplify,
+                lco=config.lco,
             )
-            write_polygons(found, staged["polygons"], lco=config.lco)
     if "preview" in staged:
         with _timed(timings, "preview"):
             write_preview(staged["preview"], scene, labels, areas=areas, window=window)

@@ -70,7 +70,7 @@ def plan_lines(plan: Mapping[str, Any]) -> list[str]:
         f"model    {plan['model']['model']}: {', '.join(entry['name'] for entry in plan['classes'])}",
         f"map      {area['width']} x {area['height']} pixels",
         f"tiles    {tiles['count']} of {tiles['size']} pixels, overlap {tiles['overlap']}, {tiles['blend']} blend",
-        f"memory   about {plan['memory_mb']} MB for labels and confidence; polygons of a large map take more",
+        f"memory   about {plan['memory_mb']} MB for labels and confidence",
         f"disk     at most {plan['disk_mb_at_most']:g} MB for labels and confidence",
         f"time     about {plan['rough_time_s']:g} s for labels and confidence on this machine",
         *(f"output   {path}" for path in plan["outputs"]),

@@ -38,21 +38,19 @@ def polygonize(
     """
     config = settings_of(settings, talk)
     out = out or Path(f"{labels.stem.removesuffix('_labels')}_polygons.gpkg")
-    from mmovseg_geo.polygons import polygonize as traced
-    from mmovseg_geo.polygons.write import require_writable, write_polygons
+    from mmovseg_geo.polygons import polygonize_to
 
-    require_writable(out, overwrite=config.overwrite)
-    polygons = traced(
+    count = polygonize_to(
         labels,
+        out,
         confidence=confidence,
         min_area=config.min_area,
         fill_holes=config.fill_holes,
         simplify=config.simplify,
+        lco=config.lco,
+        overwrite=config.overwrite,
     )
-    path = write_polygons(polygons, out, lco=config.lco, overwrite=config.overwrite)
-    talk.result(
-        [str(path)], {"command": "polygonize", "outputs": {"polygons": path}, "counts": {"polygons": len(polygons)}}
-    )
+    talk.result([str(out)], {"command": "polygonize", "outputs": {"polygons": out}, "counts": {"polygons": count}})
 
 
 def add_to(app: typer.Typer) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,6 +48,39 @@ def pixel_areas(grid: GeoBox, rows: slice) -> NDArray[np.float64]:
         web = operation is not None and operation.method_name == WEB_MERCATOR
         density = _web_mercator_density if web else _conformal_density
     return np.asarray(cell * (density(y - offset, unit, crs) + density(y + offset, unit, crs)) / 2)
+
+
+@dataclass(frozen=True, eq=False)
+class Ground:
+    """Areas of the pixels of a grid, counted in units: whole numbers, whose sums are exact in any order.
+
+    Attributes:
+        grid: the grid.
+        unit: m2 of one unit: a pixel where all are equal, else so small that the map has less than 2 ** 53 of them.
+        is_even: whether all pixels have one area.
+    """
+
+    grid: GeoBox
+    unit: float
+    is_even: bool
+
+    @classmethod
+    def of(cls, grid: GeoBox) -> Ground:
+        if grid.crs is None or not needs_geodesic(grid.crs.proj):
+            return cls(grid, float(pixel_areas(grid, slice(0, 1))[0, 0]), True)
+        total = 0.0
+        for block in row_blocks((grid.shape[0], grid.shape[1])):
+            areas = pixel_areas(grid, block.slices[0])
+            total += areas.sum() * (grid.shape[1] // areas.shape[1])
+        return cls(grid, 2.0 ** (np.frexp(total)[1] - _EXACT_BITS), False)
+
+    def units(self, rows: slice) -> NDArray[np.float64] | None:
+        """Units of the pixels in `rows`: (rows, 1) or (rows, columns); None where all have one."""
+        return None if self.is_even else np.rint(pixel_areas(self.grid, rows) / self.unit)
+
+
+_EXACT_BITS = 53
+"""Whole numbers of so many bits are exact in a float64."""
 
 
 def row_blocks(shape: tuple[int, int]) -> Iterator[Window]:

@@ -1,4 +1,4 @@
-"""Connected regions of a label map and the graph of their neighbors, on which small ones are merged."""
+"""The graph of neighboring regions of a map, on which small ones are merged."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Ids = NDArray[np.int32]
 Pairs = NDArray[np.int64]
 
 _SCATTER = 2654435761
@@ -37,40 +36,20 @@ class Regions:
         return replace(self, sizes=np.bincount(original, sizes, minlength=len(self.values)).astype(np.float64))
 
 
-def connected_regions(labels: NDArray[np.integer]) -> tuple[Ids, NDArray[np.int64]]:
-    """Number of the 4-connected region of each pixel, (H, W), and the value of each region, (n,).
+def neighbors(values: NDArray[np.int64], pairs: Pairs, rim: NDArray[np.int64], nodata: int) -> Regions:
+    """Regions with their neighbors, not yet measured; one more, of value `nodata`, stands for the outside.
 
-    Runs of equal pixels in a row are joined to runs they touch in the row above: one pass, whatever the classes.
+    Args:
+        pairs: (m, 2) numbers of regions that touch, also more than once.
+        rim: regions at the frame of the map.
     """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    starts = np.ones(labels.shape, bool)
-    np.not_equal(labels[:, 1:], labels[:, :-1], out=starts[:, 1:])
-    runs = (np.cumsum(starts.ravel(), dtype=np.int32) - 1).reshape(labels.shape)
-    # Where two runs overlap, the overlap begins where one of them does: one link for each, not one per pixel.
-    touching = (labels[1:] == labels[:-1]) & (starts[1:] | starts[:-1])
-    above, below = runs[:-1][touching], runs[1:][touching]
-    count = int(runs[-1, -1]) + 1
-    links = coo_array((np.ones(len(above), np.int8), (above, below)), shape=(count, count))
-    number, region = connected_components(links, directed=False)
-    values = np.zeros(number, np.int64)
-    values[region] = labels[starts]
-    return region.astype(np.int32)[runs], values
-
-
-def neighbor_graph(ids: Ids, values: NDArray[np.int64], nodata: int) -> Regions:
-    """The regions with their neighbors, not yet measured; one more, of value `nodata`, stands for the outside."""
     outside = len(values)
-    right = ids[:, 1:] != ids[:, :-1]
-    down = ids[1:] != ids[:-1]
-    rim = np.unique(np.concatenate([ids[0], ids[-1], ids[:, 0], ids[:, -1]]))
-    first = np.concatenate([ids[:, :-1][right], ids[:-1][down], rim])
-    second = np.concatenate([ids[:, 1:][right], ids[1:][down], np.full(len(rim), outside)])
+    beyond = np.stack([rim, np.full_like(rim, outside)], axis=1)
+    first, second = np.concatenate([pairs, beyond]).T
     return Regions(
         values=np.append(values, nodata),
         sizes=np.zeros(outside + 1),
-        pairs=_unique_pairs(first, second, outside + 1),
+        pairs=unique_pairs(first, second, outside + 1),
         merged=np.arange(outside + 1),
     )
 
@@ -139,12 +118,13 @@ def _contract(regions: Regions, source: NDArray[np.int64], target: NDArray[np.in
     return Regions(
         values=new_values,
         sizes=np.bincount(region, regions.sizes, minlength=number).astype(np.float64),
-        pairs=_unique_pairs(pairs[:, 0], pairs[:, 1], number),
+        pairs=unique_pairs(pairs[:, 0], pairs[:, 1], number),
         merged=region[regions.merged].astype(np.int64),
     )
 
 
-def _unique_pairs(first: NDArray[np.integer], second: NDArray[np.integer], count: int) -> Pairs:
+def unique_pairs(first: NDArray[np.integer], second: NDArray[np.integer], count: int) -> Pairs:
+    """Pairs of two different numbers below `count`, each once: (m, 2), the smaller number first."""
     low, high = np.minimum(first, second).astype(np.int64), np.maximum(first, second)
     keys = np.unique((low * count + high)[low != high])
     return np.stack([keys // count, keys % count], axis=1)

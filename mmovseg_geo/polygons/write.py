@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
+import errno
+import glob
+import json
 import os
 import sqlite3
 import warnings
@@ -13,19 +15,27 @@ from typing import TYPE_CHECKING
 
 import geopandas
 import pyogrio
+from pyproj import CRS
 
 from mmovseg_geo.errors import OutputError
+from mmovseg_geo.polygons.layer import Layer
 from mmovseg_geo.qgis import layer_style_row, polygon_style
 from mmovseg_geo.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    Writer = Callable[[geopandas.GeoDataFrame, Path, Vocabulary, Mapping[str, str]], None]
+    Writer = Callable[["Layer", Path, Vocabulary, Mapping[str, str]], None]
 
 LAYER = "labels"
 GPKG_VERSION = "1.2"
 """QGIS 3.22 warns of newer ones."""
+GPKG_OPTIONS: Mapping[str, str] = {}
 FIXED_TIME = "2000-01-01T00:00:00.000Z"
 """Stands where formats want the time of writing, so that equal runs give equal files."""
+UNFINISHED = {"OGR_SQLITE_SYNCHRONOUS": "OFF", "OGR_SQLITE_JOURNAL": "OFF"}
+"""A file that is not finished is thrown away, so nobody needs what would repair it."""
+_PAGE = 4096
+WRITING_FAILED = (OSError, sqlite3.Error, pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError)
+GEOPARQUET_VERSION = "1.0.0"
 
 
 def write_polygons(
@@ -50,21 +60,44 @@ def write_polygons(
     """
     path = Path(path)
     require_writable(path, overwrite=overwrite)
-    writer = WRITERS[path.suffix.lower()]
     words = vocabulary or polygons.attrs.get("vocabulary") or _vocabulary_of(polygons)
-    frame = polygons.copy(deep=False)
-    # Notes of the run (paths) stay out of the file.
-    frame.attrs = {}
+    write_layer(Layer.of_frame(polygons), path, words, lco or {})
+    return path
+
+
+def write_layer(layer: Layer, path: Path, vocabulary: Vocabulary, lco: Mapping[str, str]) -> None:
+    """Write polygons beside a file, and put them in its place when they are complete.
+
+    Raises:
+        OutputError: a place that cannot be written; nothing is left there, and what was there stays.
+        Whatever goes wrong while the layer's polygons are made.
+    """
     beside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
-        writer(frame, beside, words, lco or {})
+        WRITERS[path.suffix.lower()](layer, beside, vocabulary, lco)
+        _require_room_left(beside)
         os.replace(beside, path)
-    except (OSError, sqlite3.Error, pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
+    except Exception as error:
+        if layer.failure is not None:
+            # Something went wrong with the polygons, which GDAL tells as an error of its own.
+            raise layer.failure from None
+        if not isinstance(error, WRITING_FAILED):
+            raise
         raise OutputError(f"Cannot write {path}: {error}. Check the folder, its permissions and free space.") from error
     finally:
-        for left in (beside, beside.with_name(f"{beside.name}-journal")):
+        # A GeoPackage's journal and the index that GDAL builds in a file of its own among them.
+        for left in path.parent.glob(f"{glob.escape(beside.name)}*"):
             left.unlink(missing_ok=True)
-    return path
+
+
+def _require_room_left(path: Path) -> None:
+    """Refuse a file whose last bytes may be missing: GDAL does not tell when there was no room for them."""
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(size)
+        file.write(bytes(_PAGE))
+        file.flush()
+        file.truncate(size)
 
 
 def require_writable(path: Path, *, overwrite: bool) -> None:
@@ -88,88 +121,119 @@ def _vocabulary_of(polygons: geopandas.GeoDataFrame) -> Vocabulary:
 
 
 @contextmanager
-def _fixed_clock() -> Iterator[None]:
-    """GDAL writes `FIXED_TIME` instead of the time."""
-    before = pyogrio.get_gdal_config_option("OGR_CURRENT_DATE")
-    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": FIXED_TIME})
+def _settings_of_gdal() -> Iterator[None]:
+    """GDAL writes `FIXED_TIME` instead of the time, and a file that gets its name when complete in one go."""
+    wanted = {"OGR_CURRENT_DATE": FIXED_TIME}
+    before = {name: pyogrio.get_gdal_config_option(name) for name in ("OGR_CURRENT_DATE", *UNFINISHED)}
+    wanted |= {name: value for name, value in UNFINISHED.items() if before[name] is None}
+    pyogrio.set_gdal_config_options(wanted)
     try:
         yield
     finally:
-        pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": before})
+        pyogrio.set_gdal_config_options({name: before[name] for name in wanted})
 
 
 def _write(
-    polygons: geopandas.GeoDataFrame,
+    layer: Layer,
     path: Path,
     driver: str,
     lco: Mapping[str, str],
+    *,
+    crs: CRS | None = None,
     dataset_options: Mapping[str, str] | None = None,
 ) -> None:
+    crs = crs or layer.crs
     with warnings.catch_warnings():
         # A map without a CRS is one on purpose; whoever made it was told.
         warnings.filterwarnings("ignore", message="'crs' was not provided")
-        pyogrio.write_dataframe(
-            polygons,
+        pyogrio.write_arrow(
+            layer.reader(crs),
             path,
             layer=LAYER,
             driver=driver,
+            geometry_name=layer.geometry,
             geometry_type="Polygon",
+            crs=None if crs is None else crs.to_wkt(),
             dataset_options=dict(dataset_options or {}),
             layer_options=dict(lco),
         )
 
 
-def _write_gpkg(polygons: geopandas.GeoDataFrame, path: Path, vocabulary: Vocabulary, lco: Mapping[str, str]) -> None:
-    with _fixed_clock():
-        _write(polygons, path, "GPKG", lco, {"VERSION": GPKG_VERSION})
-    _add_style(path, polygon_style(vocabulary))
-
-
-def _add_style(path: Path, qml: str) -> None:
-    """Put a style into a GeoPackage, by which QGIS shows the layer as soon as it is opened."""
+def _write_gpkg(layer: Layer, path: Path, vocabulary: Vocabulary, lco: Mapping[str, str]) -> None:
+    with _settings_of_gdal():
+        _write(layer, path, "GPKG", {**GPKG_OPTIONS, **lco}, dataset_options={"VERSION": GPKG_VERSION})
     with closing(sqlite3.connect(path)) as database, database:
-        (column,) = database.execute(
-            "SELECT column_name FROM gpkg_geometry_columns WHERE table_name = ?", (LAYER,)
-        ).fetchone()
-        row = layer_style_row(LAYER, column, qml, FIXED_TIME)
-        database.execute(
-            "CREATE TABLE layer_styles (id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, f_table_catalog TEXT(256), "
-            "f_table_schema TEXT(256), f_table_name TEXT(256), f_geometry_column TEXT(256), styleName TEXT(30), "
-            "styleQML TEXT, styleSLD TEXT, useAsDefault BOOLEAN, description TEXT, owner TEXT(30), ui TEXT(30), "
-            "update_time DATETIME)"
-        )
-        marks = ", ".join("?" * len(row))
-        database.execute(f"INSERT INTO layer_styles ({', '.join(row)}) VALUES ({marks})", tuple(row.values()))
-        database.execute(
-            "INSERT INTO gpkg_contents (table_name, data_type, identifier, description, last_change, srs_id) "
-            "VALUES ('layer_styles', 'attributes', 'layer_styles', '', ?, 0)",
-            (FIXED_TIME,),
-        )
+        if {key.upper(): value for key, value in lco.items()}.get("SPATIAL_INDEX", "YES").upper() in (
+            "YES",
+            "TRUE",
+            "ON",
+            "1",
+        ):
+            _require_index(database)
+        _add_style(database, polygon_style(vocabulary))
 
 
-def _write_flatgeobuf(
-    polygons: geopandas.GeoDataFrame, path: Path, vocabulary: Vocabulary, lco: Mapping[str, str]
-) -> None:
-    _write(polygons, path, "FlatGeobuf", lco)
+def _require_index(database: sqlite3.Connection) -> None:
+    """Refuse a layer without its spatial index: GDAL does not tell when there was no room for it."""
+    (table,) = database.execute(
+        "SELECT 'rtree_' || table_name || '_' || column_name FROM gpkg_geometry_columns"
+    ).fetchone()
+    (rows,) = database.execute(f'SELECT count(*) FROM "{LAYER}"').fetchone()
+    try:
+        (indexed,) = database.execute(f'SELECT count(*) FROM "{table}_rowid"').fetchone()
+    except sqlite3.OperationalError:
+        indexed = -1
+    if indexed != rows:
+        raise OSError(errno.ENOSPC, "the spatial index is incomplete")
 
 
-def _write_geojson(
-    polygons: geopandas.GeoDataFrame, path: Path, vocabulary: Vocabulary, lco: Mapping[str, str]
-) -> None:
+def _add_style(database: sqlite3.Connection, qml: str) -> None:
+    """Put a style into a GeoPackage, by which QGIS shows the layer as soon as it is opened."""
+    (column,) = database.execute(
+        "SELECT column_name FROM gpkg_geometry_columns WHERE table_name = ?", (LAYER,)
+    ).fetchone()
+    row = layer_style_row(LAYER, column, qml, FIXED_TIME)
+    database.execute(
+        "CREATE TABLE layer_styles (id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, f_table_catalog TEXT(256), "
+        "f_table_schema TEXT(256), f_table_name TEXT(256), f_geometry_column TEXT(256), styleName TEXT(30), "
+        "styleQML TEXT, styleSLD TEXT, useAsDefault BOOLEAN, description TEXT, owner TEXT(30), ui TEXT(30), "
+        "update_time DATETIME)"
+    )
+    marks = ", ".join("?" * len(row))
+    database.execute(f"INSERT INTO layer_styles ({', '.join(row)}) VALUES ({marks})", tuple(row.values()))
+    database.execute(
+        "INSERT INTO gpkg_contents (table_name, data_type, identifier, description, last_change, srs_id) "
+        "VALUES ('layer_styles', 'attributes', 'layer_styles', '', ?, 0)",
+        (FIXED_TIME,),
+    )
+
+
+def _write_flatgeobuf(layer: Layer, path: Path, vocabulary: Vocabulary, lco: Mapping[str, str]) -> None:
+    _write(layer, path, "FlatGeobuf", lco)
+
+
+def _write_geojson(layer: Layer, path: Path, vocabulary: Vocabulary, lco: Mapping[str, str]) -> None:
     options = {"RFC7946": "YES", "WRITE_NAME": "NO", "COORDINATE_PRECISION": "8", **lco}
-    if polygons.crs is None:
+    if layer.crs is None:
         raise OutputError(f"{path.suffix} holds longitudes and latitudes, but the polygons have no CRS. Write .gpkg.")
-    _write(polygons.to_crs(4326), path, "GeoJSON", options)
+    _write(layer, path, "GeoJSON", options, crs=CRS(4326))
 
 
-def _write_parquet(
-    polygons: geopandas.GeoDataFrame, path: Path, vocabulary: Vocabulary, lco: Mapping[str, str]
-) -> None:
-    if importlib.util.find_spec("pyarrow") is None:
-        raise OutputError("GeoParquet needs pyarrow: pip install pyarrow, or write .gpkg or .fgb.")
+def _write_parquet(layer: Layer, path: Path, vocabulary: Vocabulary, lco: Mapping[str, str]) -> None:
+    from pyarrow.parquet import ParquetWriter
+
     if lco:
         raise OutputError("GeoParquet takes no layer creation options (--lco); leave them out or write .gpkg or .fgb.")
-    polygons.to_parquet(path, index=False)
+    column = {
+        "encoding": "WKB",
+        "geometry_types": layer.kinds,
+        "crs": None if layer.crs is None else layer.crs.to_json_dict(),
+    }
+    about = {"version": GEOPARQUET_VERSION, "primary_column": layer.geometry, "columns": {layer.geometry: column}}
+    schema = layer.schema.with_metadata({"geo": json.dumps(about)})
+    with ParquetWriter(path, schema) as writer:
+        for batch in layer.reader(layer.crs):
+            writer.write_batch(batch)
 
 
 WRITERS: dict[str, Writer] = {

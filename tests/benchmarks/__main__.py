@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks speed|memory|models|upsampler|help [--folder DIR]`: figures of whole commands, tabled.
+"""`python -m tests.benchmarks speed|memory|models|upsampler|polygons|help [--folder DIR]`: figures of whole commands.
 
 Each row is a process of its own; its peak resident memory is what the operating system counted.
 """
@@ -94,6 +94,16 @@ def upsampler() -> None:
         table([row], head=number == 0)
 
 
+def polygons(folder: Path, side: int) -> None:
+    """Speed and memory of `polygonize` on maps of a million regions; then, on a small map, beside another way."""
+    from tests.benchmarks.polygons import compared, rows
+
+    for part in (rows(folder, side), compared(folder)):
+        for number, row in enumerate(part):
+            table([row], head=number == 0)
+        print()
+
+
 def table(rows: list[tuple[str, dict[str, float]]], *, head: bool = True) -> None:
     if head:
         print("| run | " + " | ".join(rows[0][1]) + " |\n|---|" + "---|" * len(rows[0][1]))
@@ -103,17 +113,21 @@ def table(rows: list[tuple[str, dict[str, float]]], *, head: bool = True) -> Non
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("which", choices=("speed", "memory", "models", "upsampler", "help"))
+    parser.add_argument("which", choices=("speed", "memory", "models", "upsampler", "polygons", "help"))
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "mmovseg-benchmarks")
     parser.add_argument("--model", help="mmovseg-compact, or in `models` one of each network, unless given")
-    parser.add_argument("--side", type=int, default=1024, help="pixels of the scene of `models`")
+    parser.add_argument(
+        "--side", type=int, help="pixels of the scene of `models` (1024), of the map of `polygons` (10980)"
+    )
     arguments = parser.parse_args()
     if arguments.which == "upsampler":
         upsampler()
     elif arguments.which == "help":
         help_text()
+    elif arguments.which == "polygons":
+        polygons(arguments.folder, arguments.side or 10980)
     elif arguments.which == "models":
-        models(arguments.folder, (arguments.model,) if arguments.model else NETWORKS, arguments.side)
+        models(arguments.folder, (arguments.model,) if arguments.model else NETWORKS, arguments.side or 1024)
     else:
         {"speed": speed, "memory": memory}[arguments.which](arguments.folder, arguments.model or "mmovseg-compact")
 

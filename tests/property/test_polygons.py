@@ -1,6 +1,9 @@
-"""Laws of polygons: they tile the labeled pixels, rasterize back to the labels, and measure the same ground."""
+"""Laws of polygons: they tile the labeled pixels, rasterize back to the labels, measure the same ground, and are the
+same in whatever strips the map is read."""
 
 from __future__ import annotations
+
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -10,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from rasterio.features import rasterize, shapes
+from scipy.ndimage import gaussian_filter
 
-from mmovseg_geo.polygons import class_areas, polygonize
+from mmovseg_geo.polygons import class_areas, polygonize, strips
 from tests.label_maps import UTM, map_of
 
 NODATA = 255
@@ -29,6 +33,35 @@ label_arrays = arrays(
     np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.sampled_from([1, 2, 3, NODATA])
 )
 places = st.sampled_from(sorted(PLACES))
+large_arrays = st.builds(
+    lambda seed, height, width, classes: patches(seed, (height, width), classes),
+    st.integers(0, 2**32 - 1),
+    st.integers(8, 40),
+    st.integers(8, 40),
+    st.integers(2, 4),
+)
+
+
+def patches(seed, shape, classes):
+    """Labels of roundish patches with stairs for borders, sprinkled with single pixels and no-data."""
+    random = np.random.default_rng(seed)
+    fields = [gaussian_filter(random.standard_normal(shape), 1.5) for _ in range(classes)]
+    labels = np.argmax(fields, axis=0).astype(np.uint8) % 3 + 1
+    sprinkled = random.random(shape) < 0.03
+    labels[sprinkled] = random.choice([1, 2, NODATA], sprinkled.sum())
+    return labels
+
+
+def in_strips(labels, height, place="utm", **options):
+    """The polygons of a map that is read some rows at a time."""
+    with patch.object(strips, "STRIP_PIXELS", height * labels.shape[1]):
+        return polygonize(map_of(labels, *PLACES[place]), **options)
+
+
+def rows_of(found):
+    """All that a table holds, exactly."""
+    columns = found.drop(columns="geometry")
+    return columns.values.tolist(), shapely.to_wkb(found.geometry.values).tolist()
 
 
 def corners_of(polygon):
@@ -113,3 +146,40 @@ def test_filling_holes_keeps_every_labeled_pixel(labels):
     holes = [shapely.Polygon(ring) for polygon in found.geometry for ring in polygon.interiors]
     inside = [other for other in found.geometry for hole in holes if hole.equals(other)]
     assert all(polygon.area >= 400 for polygon in inside)
+
+
+@settings(max_examples=80, deadline=None)
+@given(label_arrays, st.integers(1, 8), places)
+def test_strips_of_any_height_give_the_polygons_of_the_whole_map(labels, height, place):
+    whole = in_strips(labels, len(labels), place)
+    assert rows_of(in_strips(labels, height, place).fillna(0)) == rows_of(whole.fillna(0))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    large_arrays,
+    st.integers(1, 12),
+    st.sampled_from(["0", "3px", "900"]),
+    st.sampled_from(["0", "8px"]),
+    st.sampled_from(["0.8px", "1.5px", "4px", "25px"]),
+)
+def test_strips_merge_fill_and_simplify_as_the_whole_map_does(labels, height, min_area, fill_holes, simplify):
+    options = {"min_area": min_area, "fill_holes": fill_holes, "simplify": simplify}
+    whole = in_strips(labels, len(labels), **options)
+    assert rows_of(in_strips(labels, height, **options).fillna(0)) == rows_of(whole.fillna(0))
+    assert whole.geometry.is_valid.all()
+    assert shapely.coverage_is_valid(whole.geometry.values)
+
+
+@settings(max_examples=40, deadline=None)
+@given(large_arrays, st.integers(1, 12), st.sampled_from(["0.8px", "1.5px", "4px", "25px"]))
+def test_simplification_keeps_every_region_and_every_hole(labels, height, tolerance):
+    labels[labels == NODATA] = 1
+    exact, simple = in_strips(labels, height), in_strips(labels, height, simplify=tolerance)
+    assert simple.n_pixels.tolist() == exact.n_pixels.tolist()
+    assert (simple.area > 0).all()
+    assert simple.area.sum() == pytest.approx(exact.area.sum())
+    holes = [shapely.get_num_interior_rings(found.geometry.values).tolist() for found in (exact, simple)]
+    assert holes[0] == holes[1]
+    corners = [shapely.get_num_coordinates(found.geometry.values) for found in (exact, simple)]
+    assert (corners[1] <= corners[0]).all()

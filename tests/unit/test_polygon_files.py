@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
+import tracemalloc
 
 import geopandas
 import numpy as np
+import pandas
 import pyogrio
 import pytest
 from affine import Affine
+from pyarrow.parquet import ParquetFile
 
-from mmovseg_geo.errors import OutputError
-from mmovseg_geo.polygons import WRITERS, polygonize, write_polygons
+from mmovseg_geo.errors import OutputError, SceneError
+from mmovseg_geo.polygons import WRITERS, polygonize, polygonize_to, write_polygons
 from mmovseg_geo.qgis import polygon_style
 from mmovseg_geo.rasters.labels import LabelWriter
 from mmovseg_geo.vocabulary import Vocabulary
-from tests.label_maps import map_of
+from tests.label_maps import MapInMemory, map_of
+
+if os.name != "nt":
+    import resource
 
 LABELS = [[1, 1, 2], [1, 255, 2], [3, 3, 2]]
 
@@ -28,8 +35,6 @@ def rows_of(path, sql):
 
 @pytest.mark.parametrize("suffix", WRITERS)
 def test_every_format_reads_back_what_was_written(tmp_path, suffix):
-    if suffix == ".parquet":
-        pytest.importorskip("pyarrow")
     found = polygonize(map_of(LABELS))
     path = write_polygons(found, tmp_path / f"polygons{suffix}")
     again = geopandas.read_parquet(path) if suffix == ".parquet" else geopandas.read_file(path, layer=0)
@@ -42,10 +47,108 @@ def test_every_format_reads_back_what_was_written(tmp_path, suffix):
     assert [item.name for item in tmp_path.iterdir()] == [path.name]
 
 
-def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(OutputError, match="pip install pyarrow"):
-        write_polygons(polygonize(map_of(LABELS)), tmp_path / "polygons.parquet")
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_a_map_written_in_strips_gives_the_file_of_its_table(tmp_path, monkeypatch, suffix):
+    labels = np.random.default_rng(3).choice([1, 2, 3, 255], (90, 70), p=[0.5, 0.3, 0.1, 0.1])
+    monkeypatch.setattr("mmovseg_geo.polygons.layer.ROWS_IN_GROUP", 1000)
+    whole = write_polygons(polygonize(map_of(labels)), tmp_path / f"whole{suffix}")
+    monkeypatch.setattr("mmovseg_geo.polygons.strips.STRIP_PIXELS", 7 * 70)
+    streamed = tmp_path / f"streamed{suffix}"
+    assert polygonize_to(map_of(labels), streamed) == len(polygonize(map_of(labels)))
+    assert streamed.read_bytes() == whole.read_bytes()
+
+
+def test_a_parquet_file_has_groups_of_rows(tmp_path, monkeypatch):
+    monkeypatch.setattr("mmovseg_geo.polygons.layer.ROWS_IN_GROUP", 100)
+    monkeypatch.setattr("mmovseg_geo.polygons.strips.STRIP_PIXELS", 40 * 3)
+    labels = np.random.default_rng(3).integers(1, 4, (40, 40))
+    count = polygonize_to(map_of(labels), tmp_path / "p.parquet")
+    written = ParquetFile(tmp_path / "p.parquet").metadata
+    sizes = [written.row_group(number).num_rows for number in range(written.num_row_groups)]
+    assert sizes[:-1] == [100] * (count // 100)
+    assert sum(sizes) == count
+
+
+def test_memory_does_not_grow_with_the_height_of_a_map(tmp_path, monkeypatch):
+    tile = np.random.default_rng(5).choice([1, 2, 255], (64, 64), p=[0.4, 0.4, 0.2]).repeat(4, 0).repeat(4, 1)
+    monkeypatch.setattr("mmovseg_geo.polygons.strips.STRIP_PIXELS", 64 * 256)
+    monkeypatch.setattr("mmovseg_geo.polygons.layer.ROWS_IN_GROUP", 500)
+    peaks = []
+    for tiles in (1, 4, 12):
+        high = map_of(np.tile(tile, (tiles, 1)))
+        tracemalloc.start()
+        polygonize_to(high, tmp_path / "p.gpkg", overwrite=True, simplify="1px")
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    # The first time fills caches; simplification takes two bits for each pixel.
+    assert peaks[2] < 1.15 * peaks[1] + 8 * tile.size / 4
+
+
+class Interruption(BaseException):
+    """Stands for Ctrl-C."""
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+@pytest.mark.parametrize("problem", [Interruption(), SceneError("labels.tif: cannot be read"), MemoryError()])
+def test_what_goes_wrong_while_polygons_are_made_is_told_and_leaves_what_was_there(
+    tmp_path, monkeypatch, suffix, problem
+):
+    def read(self, window=None):
+        if window.row:
+            raise problem
+        return self.labels[window.slices]
+
+    monkeypatch.setattr(MapInMemory, "read", read)
+    monkeypatch.setattr("mmovseg_geo.polygons.strips.ROWS_READ", 8)
+    path = tmp_path / f"p{suffix}"
+    path.write_text("mine")
+    with pytest.raises(type(problem)) as raised:
+        polygonize_to(map_of(np.indices((16, 5)).sum(axis=0) % 3), path, overwrite=True)
+    assert raised.value is problem
+    assert [item.name for item in tmp_path.iterdir()] == [path.name]
+    assert path.read_text() == "mine"
+
+
+def test_a_layer_without_its_whole_index_is_refused(tmp_path, monkeypatch):
+    """GDAL only warns when there is no room for the index."""
+    monkeypatch.setattr("mmovseg_geo.polygons.write.GPKG_OPTIONS", {"SPATIAL_INDEX": "NO"})
+    with pytest.raises(OutputError, match="spatial index is incomplete"):
+        write_polygons(polygonize(map_of(LABELS)), tmp_path / "p.gpkg")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_layer_may_be_without_an_index_on_request(tmp_path):
+    path = write_polygons(polygonize(map_of(LABELS)), tmp_path / "p.gpkg", lco={"spatial_index": "no"})
+    assert len(geopandas.read_file(path, layer="labels")) == 3
+
+
+@pytest.mark.skipif(os.name == "nt", reason="file size limits are POSIX")
+@pytest.mark.parametrize("suffix", [".gpkg", ".fgb", ".parquet"])
+@pytest.mark.parametrize("share", [0.3, 0.9, 0.9999])
+def test_without_room_for_the_last_bytes_nothing_is_written(tmp_path, suffix, share):
+    labels = np.random.default_rng(3).integers(1, 4, (100, 100))
+    path = tmp_path / f"p{suffix}"
+    polygonize_to(map_of(labels), path)
+    size = path.stat().st_size
+    path.unlink()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(share * size), limits[1]))
+    try:
+        with pytest.raises(OutputError, match=f"Cannot write .*p{suffix}"):
+            polygonize_to(map_of(labels), path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_columns_that_were_added_are_written_as_well(tmp_path):
+    found = polygonize(map_of(LABELS))
+    found["kind"] = pandas.Categorical(["wet", "wet", "dry"])
+    found["seen"] = [None, None, None]
+    for suffix in WRITERS:
+        path = write_polygons(found, tmp_path / f"p{suffix}")
+        again = geopandas.read_parquet(path) if suffix == ".parquet" else geopandas.read_file(path, layer=0)
+        assert sorted(again["kind"]) == ["dry", "wet", "wet"]
 
 
 def test_a_geopackage_holds_the_style_that_qgis_loads(tmp_path):

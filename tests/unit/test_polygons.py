@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,12 +11,12 @@ import shapely
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from mmovseg_geo import polygons
 from mmovseg_geo.errors import ConfigError, SceneError
 from mmovseg_geo.grid import Size, Window
 from mmovseg_geo.polygons import class_areas, polygonize
 from mmovseg_geo.polygons.areas import pixel_areas
-from tests.label_maps import map_of
+from mmovseg_geo.vocabulary import Vocabulary
+from tests.label_maps import UTM, map_of
 
 NODATA = 255
 
@@ -166,6 +166,15 @@ def test_confidence_is_the_mean_over_the_region(tmp_path):
     assert found.confidence.tolist() == [66.67, 15.0]
 
 
+def test_confidence_that_is_no_whole_number_is_averaged_as_well(tmp_path):
+    path = tmp_path / "c.tif"
+    values = np.array([[0.25, 0.75, np.nan], [0.5, np.nan, np.nan]], np.float32)
+    with rasterio.open(path, "w", driver="GTiff", height=2, width=3, count=1, dtype="float32", transform=UTM) as sink:
+        sink.write(values, 1)
+    found = polygonize(map_of([[1, 1, 2], [1, 1, 2]]), confidence=path)
+    assert found.confidence.fillna(-1).tolist() == [0.5, -1.0]
+
+
 def test_confidence_is_missing_without_its_raster():
     assert polygonize(map_of([[1]])).confidence.isna().all()
 
@@ -234,11 +243,20 @@ def test_a_value_that_is_no_class_is_nodata():
     assert sum(area["pixels"] for area in class_areas(raster)) == 1
 
 
-def test_a_very_large_map_is_warned_of(monkeypatch, caplog):
-    monkeypatch.setattr(polygons, "LARGE_MAP", 3)
-    with caplog.at_level(logging.WARNING):
-        polygonize(map_of([[1, 1], [1, 1]]))
-    assert "polygons are traced in memory" in caplog.text
+def test_labels_of_other_programs_may_hold_any_whole_numbers():
+    raster = map_of([[1]])
+    labels = np.array([[-7, 1, 300, 1], [70000, 1, 1, 2]], np.int32)
+    raster = replace(raster, labels=labels, grid=GeoBox(labels.shape, UTM, "EPSG:32633"))
+    found = polygonize(raster)
+    assert found.class_id.tolist() == [1, 1, 2]
+    assert found.n_pixels.tolist() == [1, 3, 1]
+
+
+def test_a_map_may_have_more_classes_than_a_byte_tells():
+    vocabulary = Vocabulary.of([f"class {number}" for number in range(1, 301)])
+    raster = replace(map_of([[1]]), labels=np.array([[300, 299, 44, 44]], np.uint16), vocabulary=vocabulary)
+    raster = replace(raster, grid=GeoBox((1, 4), UTM, "EPSG:32633"))
+    assert polygonize(raster).class_name.tolist() == ["class 300", "class 299", "class 44"]
 
 
 def test_class_areas_list_every_class_with_its_share():
