@@ -2,7 +2,7 @@
 
 The tests are those of the first pass of Fmask (Zhu and Woodcock 2012), as soft steps: brightness, whiteness, the haze
 optimized transformation and, where the bands are there, vegetation, snow, bright soil and cirrus. Without a shortwave
-infrared band snow and bright roofs look like clouds.
+infrared band snow looks like clouds; without a near infrared one no shadow is told from water and forest.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ SMOOTH_M, SMOOTH_PX = 60.0, 8
 SHADOW_M, SHADOW_PX = 1500.0, 128
 """How far from a cloud its shadow is looked for, and at most how many pixels."""
 CLOUDY = 0.5
-DARK = 0.6
-"""Share of the scene's median brightness below which a place near a cloud is its shadow."""
+DARK, DARK_VISIBLE, DARK_NIR = 0.6, 0.08, 0.18
+"""Share of the scene's medians, and reflectance, below which a place near a cloud is its shadow."""
 SAMPLE_SIDE = 1024
 
 
@@ -91,8 +91,9 @@ class CloudIndex:
 
     @property
     def why(self) -> str:
-        doubt = "" if self.sure else ", to which snow looks like clouds"
-        return f"an index of {', '.join(self.names)}{doubt}"
+        doubts = [] if "nir" in self.names else ["shadows not looked for"]
+        doubts += [] if self.sure else ["snow looks like clouds to it"]
+        return "; ".join([f"index of {', '.join(self.names)}", *doubts])
 
     @property
     def sure(self) -> bool:
@@ -117,12 +118,14 @@ class CloudIndex:
         known = valid.astype(np.float32)
         likely = sums_around(np.where(valid, cloud_probability(seen), np.float32(0)), smooth)
         cloud = _grown(valid & (likely >= np.float32(CLOUDY) * np.maximum(sums_around(known, smooth), 1)), smooth)
-        if not cloud.any():
-            return cloud & valid
-        dark = _brightness(seen) < np.float32(DARK * self.medians[0])
-        if "nir" in seen:
-            dark &= seen["nir"] < np.float32(DARK * self.medians[1])
-        found: Mask = valid & (cloud | (dark & _grown(cloud, reach)))
+        if "nir" in seen and cloud.any():
+            visible, nir = (
+                min(DARK * median, least) for median, least in zip(self.medians, (DARK_VISIBLE, DARK_NIR), strict=True)
+            )
+            dark = (_brightness(seen) < np.float32(visible)) & (seen["nir"] < np.float32(nir))
+            land = seen["nir"] > seen["green"]
+            cloud |= dark & land & _grown(cloud, reach)
+        found: Mask = cloud & valid
         return found
 
     def _reflectance(self, pixels: Values) -> dict[str, Values]:
@@ -140,12 +143,13 @@ def cloud_probability(seen: Mapping[str, Values]) -> Values:
     whiteness = (np.abs(red - mean) + np.abs(green - mean) + np.abs(blue - mean)) / brightest
     haze = blue - np.float32(0.5) * red
     likely = _step(mean, 0.15, 0.25) * _step(haze, 0.07, 0.11) * (1 - _step(whiteness, 0.4, 0.7))
+    likely = likely * _step(blue / np.maximum(red, np.float32(1e-3)), 0.76, 0.84)  # sand is redder than clouds
     if "nir" in seen:
         likely = likely * (1 - _step(_difference(seen["nir"], red), 0.5, 0.8))
     if "swir" in seen:
         likely = likely * (1 - _step(_difference(green, seen["swir"]), 0.55, 0.75))
         if "nir" in seen:
-            likely = likely * _step(seen["nir"] / np.maximum(seen["swir"], np.float32(1e-3)), 0.65, 0.85)
+            likely = likely * _step(seen["nir"] / np.maximum(seen["swir"], np.float32(1e-3)), 0.8, 1.0)
     if "cirrus" in seen:
         likely = np.maximum(likely, _step(seen["cirrus"], 0.01, 0.03))
     probability: Values = likely.astype(np.float32)

@@ -1,7 +1,7 @@
 """`python -m tests.benchmarks.clouds`: what the cloud index finds on real images, and whether masking clouds helps.
 
 Needs the shared data (MMOVSEG_SHARED). Real images with labelled clouds are not among them: what is missed is measured
-under simulated clouds, what is marked in vain on real images that were looked at and show none.
+under simulated clouds, what is marked in vain on real images that show none, some of which its steps were set on.
 """
 
 from __future__ import annotations

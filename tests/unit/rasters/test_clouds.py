@@ -59,7 +59,7 @@ def test_a_cloud_and_its_shadow_are_seen_and_grass_is_not(image):
     assert not found[:, 100:].any()
     assert not found[100:].any()
     assert scene.clouds.share == pytest.approx(found.mean(), abs=0.02)
-    assert scene.clouds.why == "an index of red, green, blue, nir, swir"
+    assert scene.clouds.why == "index of red, green, blue, nir, swir"
     assert scene.clouds.sure
 
 
@@ -74,12 +74,19 @@ def test_without_shortwave_infrared_snow_looks_like_cloud(image, raster):
     found, scene = marked(path)
     assert found[10:30].all()
     assert not scene.clouds.sure
-    assert "snow looks like clouds" in scene.clouds.why
+    assert scene.clouds.why.endswith("; shadows not looked for; snow looks like clouds to it")
 
 
 def test_a_dark_lake_far_from_clouds_is_no_shadow(image):
     found, _ = marked(image(land((SHADE, slice(20, 80), slice(20, 80)))))
     assert not found.any()
+
+
+def test_a_lake_beside_a_cloud_is_no_shadow(image):
+    water = (0.03, 0.04, 0.02, 0.01, 0.005)
+    found, _ = marked(image(land(A_CLOUD, (water, slice(0, 120), slice(80, 120)))))
+    assert found[24:56, 24:56].all()
+    assert not found[:, 82:].any()
 
 
 def test_a_white_house_is_smaller_than_a_cloud(image):
