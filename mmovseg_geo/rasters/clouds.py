@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     Mask = NDArray[np.bool_]
 
-SEEN_SIDE = 1024
+SEEN_SIDE = 512
 """Longest side of the thinned image that the share of clouds is counted in."""
 
 

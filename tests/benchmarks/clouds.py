@@ -18,6 +18,7 @@ import mmovseg_geo as mm
 from mmovseg_geo.evaluation.clouded import clouded, clouds_of
 from mmovseg_geo.grid import Window
 from mmovseg_geo.rasters.cloud_index import CLOUDY, SMOOTH_M, cloud_probability
+from mmovseg_geo.rasters.radiometry import BRIGHT_REFLECTANCE
 from mmovseg_geo.rasters.source import Source, probe
 from mmovseg_geo.rasters.stored import stored_pixels
 from mmovseg_geo.vocabulary import Vocabulary
@@ -57,8 +58,25 @@ def marked_table(root: Path) -> None:
         print(f"{name:24}{len(found):8}{every:20.4%}{few:22.4%}", flush=True)
 
 
+def found_table(root: Path) -> None:
+    """How much of simulated clouds the index finds by colors alone, and how much of what it marks is one."""
+    print(f"\n{'scene':24}{'cover':>8}{'found':>12}{'rightly':>12}")
+    for name in SCENES:
+        folder = root / CASES[name].folder
+        for cover in COVERS:
+            with mm.open_scene(folder / "rgb.tif") as scene:
+                shown = clouded(scene, cover, 0).read(Window(0, 0, *scene.shape)).optical
+                opaque = clouds_of(scene.name, scene.shape, cover, 0, scene.gsd_m).opacity > 0.5
+            assert shown is not None, "the scene has an optical image"
+            reflectance = shown * np.float32(BRIGHT_REFLECTANCE / 255)
+            likely = cloud_probability(dict(zip(("red", "green", "blue"), reflectance, strict=True)))
+            marked = uniform_filter(likely, 2 * round(SMOOTH_M / scene.gsd_m) + 1) >= CLOUDY
+            both = float((marked & opaque).sum())
+            print(f"{name:24}{cover:8.0%}{both / opaque.sum():12.3f}{both / marked.sum():12.3f}", flush=True)
+
+
 def masked_table(root: Path) -> None:
-    """IoU of water under simulated clouds, with and without a mask of them; and how much of them the index finds."""
+    """IoU of water under simulated clouds, with and without a mask of them."""
     vocabulary = Vocabulary.of("water", background=True)
     print(f"\n{'scene':24}{'cover':>8}{'not masked':>12}{'masked':>12}")
     for name in SCENES:
@@ -98,4 +116,5 @@ class _Simulated:
 
 if __name__ == "__main__":
     marked_table(shared_folder() / "data")
+    found_table(shared_folder() / "data")
     masked_table(shared_folder() / "data")

@@ -115,7 +115,10 @@ def _product(path: str) -> Delivery | None:
         kept = [
             name
             for name in whole.names
-            if name.startswith(f"{place}/") or name in sentinel2.MARKS or sentinel2.SCENE_CLASSES.search(name)
+            if name.startswith(f"{place}/")
+            or name in sentinel2.MARKS
+            or sentinel2.SCENE_CLASSES.search(name)
+            or sentinel2.CLOUD_CLASSES.search(name)
         ]
         return Delivery(root, tuple(kept))
     return delivery(path) if is_archive(path) else None

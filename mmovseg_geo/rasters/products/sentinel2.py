@@ -26,6 +26,8 @@ FILE = re.compile(
     re.IGNORECASE,
 )
 SCENE_CLASSES = re.compile(r"(?:^|/)(?:[^/]*_)?SCL(?:_\d\dm)?\.(?:jp2|tiff?)$", re.IGNORECASE)
+CLOUD_CLASSES = re.compile(r"(?:^|/)QI_DATA/MSK_CLASSI_B00\.jp2$", re.IGNORECASE)
+"""Opaque clouds, cirrus and snow of L1C since processing baseline 04.00."""
 NATIVE_M = {"B2": 10, "B3": 10, "B4": 10, "B8": 10, "B1": 60, "B9": 60, "B10": 60}
 """Pixel sizes of L1C; the other bands have 20 m."""
 TRUE_COLOR = ("B4", "B3", "B2")
@@ -63,14 +65,12 @@ def with_metadata(facts: Facts, found: Delivery) -> Facts:
         SceneError: metadata that are missing or cannot be read.
     """
     told, gain, offsets, why = _metadata(found)
-    clouds = [name for name in found.names if SCENE_CLASSES.search(name)]
-    scene_classes = max(clouds, key=lambda name: ("_20m" in name, name), default=None)
     product = Product(
         told.pop("product"),
         told,
         "reflectance",
         why,
-        (found.gdal(scene_classes), "scl") if scene_classes else None,
+        _cloud_file(found),
         numbered=True,
     )
     return replace(
@@ -80,6 +80,15 @@ def with_metadata(facts: Facts, found: Delivery) -> Facts:
         offsets=tuple(offsets.get(band, 0.0) * gain for band in facts.descriptions),
         product=product,
     )
+
+
+def _cloud_file(found: Delivery) -> tuple[str, str] | None:
+    """What marks clouds, and the kind of its values: the scene classification, at 20 m if there is a choice."""
+    classes = [name for name in found.names if SCENE_CLASSES.search(name)]
+    if classes:
+        return found.gdal(max(classes, key=lambda name: ("_20m" in name, name))), "scl"
+    masks = [name for name in found.names if CLOUD_CLASSES.search(name)]
+    return (found.gdal(masks[0]), "classi") if masks else None
 
 
 def _band_files(found: Delivery) -> dict[int, dict[str, str]]:

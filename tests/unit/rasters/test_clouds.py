@@ -208,6 +208,17 @@ def test_products_bring_their_own_masks(tmp_path):
         assert why in scene.clouds.why
 
 
+def test_level_1_of_sentinel_2_brings_its_own_classes(tmp_path):
+    grass = {band: np.full((SIDE, SIDE), level) for band, level in zip(("B02", "B03", "B04"), GRASS, strict=False)}
+    safe = delivered.sentinel_2(tmp_path, grass, name=delivered.S2_NAME.replace("L2A", "L1C"))
+    classes = np.stack([half(1, 0, 20), half(0, 0, 20), half(0, 1, 20)]).astype(np.uint8)
+    granule = next(safe.glob("GRANULE/*"))
+    delivered.write(granule / "QI_DATA" / "MSK_CLASSI_B00.jp2", classes, 60.0, "JP2OpenJPEG")
+    found, scene = marked(safe)
+    assert np.array_equal(found, half(1) > 0)
+    assert "cloud classification" in scene.clouds.why
+
+
 # masking
 
 
