@@ -130,7 +130,10 @@ def _settings_of_gdal() -> Iterator[None]:
     try:
         yield
     finally:
-        pyogrio.set_gdal_config_options({name: before[name] for name in wanted})
+        # What the environment says comes back by itself: set as an option, it would outlive the environment.
+        pyogrio.set_gdal_config_options(
+            {name: None if before[name] == os.environ.get(name) else before[name] for name in wanted}
+        )
 
 
 def _write(

@@ -189,6 +189,14 @@ def test_the_clock_of_gdal_runs_on_afterwards(tmp_path):
     assert pyogrio.get_gdal_config_option("OGR_CURRENT_DATE") is None
 
 
+def test_a_clock_of_the_environment_ends_with_the_environment(tmp_path, monkeypatch):
+    with monkeypatch.context() as environment:
+        environment.setenv("OGR_CURRENT_DATE", "2026-01-01T00:00:00Z")
+        write_polygons(polygonize(map_of(LABELS)), tmp_path / "polygons.gpkg")
+        assert pyogrio.get_gdal_config_option("OGR_CURRENT_DATE") == "2026-01-01T00:00:00Z"
+    assert pyogrio.get_gdal_config_option("OGR_CURRENT_DATE") is None
+
+
 def test_a_map_without_labels_is_a_geopackage_without_features(tmp_path):
     path = write_polygons(polygonize(map_of([[255, 255]])), tmp_path / "polygons.gpkg")
     information = pyogrio.read_info(path, layer="labels")
