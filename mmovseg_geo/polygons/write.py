@@ -7,11 +7,12 @@ import glob
 import json
 import os
 import sqlite3
+import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import geopandas
 import pyogrio
@@ -23,19 +24,19 @@ from mmovseg_geo.qgis import layer_style_row, polygon_style
 from mmovseg_geo.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    Writer = Callable[["Layer", Path, Vocabulary, Mapping[str, str]], None]
+    Writer = Callable[[Layer, Path, Vocabulary, Mapping[str, str]], None]
 
 LAYER = "labels"
 GPKG_VERSION = "1.2"
 """QGIS 3.22 warns of newer ones."""
-GPKG_OPTIONS: Mapping[str, str] = {}
 FIXED_TIME = "2000-01-01T00:00:00.000Z"
 """Stands where formats want the time of writing, so that equal runs give equal files."""
 UNFINISHED = {"OGR_SQLITE_SYNCHRONOUS": "OFF", "OGR_SQLITE_JOURNAL": "OFF"}
 """A file that is not finished is thrown away, so nobody needs what would repair it."""
-_PAGE = 4096
-WRITING_FAILED = (OSError, sqlite3.Error, pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError)
 GEOPARQUET_VERSION = "1.0.0"
+WRITING_FAILED = (OSError, sqlite3.Error, pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError)
+_PAGE = 4096
+"""Bytes that are tried at the end of a file."""
 
 
 def write_polygons(
@@ -120,20 +121,34 @@ def _vocabulary_of(polygons: geopandas.GeoDataFrame) -> Vocabulary:
     return Vocabulary.from_entries([{"id": number, "name": name} for number, name in pairs.itertuples(index=False)])
 
 
-@contextmanager
-def _settings_of_gdal() -> Iterator[None]:
-    """GDAL writes `FIXED_TIME` instead of the time, and a file that gets its name when complete in one go."""
-    wanted = {"OGR_CURRENT_DATE": FIXED_TIME}
-    before = {name: pyogrio.get_gdal_config_option(name) for name in ("OGR_CURRENT_DATE", *UNFINISHED)}
-    wanted |= {name: value for name, value in UNFINISHED.items() if before[name] is None}
-    pyogrio.set_gdal_config_options(wanted)
-    try:
-        yield
-    finally:
-        # What the environment says comes back by itself: set as an option, it would outlive the environment.
-        pyogrio.set_gdal_config_options(
-            {name: None if before[name] == os.environ.get(name) else before[name] for name in wanted}
-        )
+class _SettingsOfGdal:
+    """Within, GDAL writes `FIXED_TIME` instead of the time, and a file that gets its name when complete in one go.
+
+    These hold for the whole process: the first of the threads that write sets them, the last one puts back what was.
+    """
+
+    _lock: ClassVar = threading.Lock()
+    _before: ClassVar[dict[str, str | None]] = {}
+    _writing: ClassVar = 0
+
+    def __enter__(self) -> None:
+        kind = type(self)
+        with kind._lock:
+            if not kind._writing:
+                before = {name: pyogrio.get_gdal_config_option(name) for name in ("OGR_CURRENT_DATE", *UNFINISHED)}
+                wanted = {name: value for name, value in UNFINISHED.items() if before[name] is None}
+                wanted["OGR_CURRENT_DATE"] = FIXED_TIME
+                # What the environment says comes back by itself: set as an option, it would outlive the environment.
+                kind._before = {name: None if before[name] == os.environ.get(name) else before[name] for name in wanted}
+                pyogrio.set_gdal_config_options(wanted)
+            kind._writing += 1
+
+    def __exit__(self, *_: object) -> None:
+        kind = type(self)
+        with kind._lock:
+            kind._writing -= 1
+            if not kind._writing:
+                pyogrio.set_gdal_config_options(kind._before)
 
 
 def _write(
@@ -163,8 +178,8 @@ def _write(
 
 
 def _write_gpkg(layer: Layer, path: Path, vocabulary: Vocabulary, lco: Mapping[str, str]) -> None:
-    with _settings_of_gdal():
-        _write(layer, path, "GPKG", {**GPKG_OPTIONS, **lco}, dataset_options={"VERSION": GPKG_VERSION})
+    with _SettingsOfGdal():
+        _write(layer, path, "GPKG", lco, dataset_options={"VERSION": GPKG_VERSION})
     with closing(sqlite3.connect(path)) as database, database:
         if {key.upper(): value for key, value in lco.items()}.get("SPATIAL_INDEX", "YES").upper() in (
             "YES",

@@ -6,6 +6,7 @@ import os
 import sqlite3
 import time
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 
 import geopandas
 import numpy as np
@@ -16,7 +17,7 @@ from affine import Affine
 from pyarrow.parquet import ParquetFile
 
 from mmovseg_geo.errors import OutputError, SceneError
-from mmovseg_geo.polygons import WRITERS, polygonize, polygonize_to, write_polygons
+from mmovseg_geo.polygons import WRITERS, polygonize, polygonize_to, write, write_polygons
 from mmovseg_geo.qgis import polygon_style
 from mmovseg_geo.rasters.labels import LabelWriter
 from mmovseg_geo.vocabulary import Vocabulary
@@ -111,7 +112,12 @@ def test_what_goes_wrong_while_polygons_are_made_is_told_and_leaves_what_was_the
 
 def test_a_layer_without_its_whole_index_is_refused(tmp_path, monkeypatch):
     """GDAL only warns when there is no room for the index."""
-    monkeypatch.setattr("mmovseg_geo.polygons.write.GPKG_OPTIONS", {"SPATIAL_INDEX": "NO"})
+    written = write._write
+
+    def without_index(layer, path, driver, lco, **more):
+        written(layer, path, driver, {"SPATIAL_INDEX": "NO"}, **more)
+
+    monkeypatch.setattr(write, "_write", without_index)
     with pytest.raises(OutputError, match="spatial index is incomplete"):
         write_polygons(polygonize(map_of(LABELS)), tmp_path / "p.gpkg")
     assert list(tmp_path.iterdir()) == []
@@ -195,6 +201,15 @@ def test_a_clock_of_the_environment_ends_with_the_environment(tmp_path, monkeypa
         write_polygons(polygonize(map_of(LABELS)), tmp_path / "polygons.gpkg")
         assert pyogrio.get_gdal_config_option("OGR_CURRENT_DATE") == "2026-01-01T00:00:00Z"
     assert pyogrio.get_gdal_config_option("OGR_CURRENT_DATE") is None
+
+
+def test_threads_that_write_at_once_leave_gdal_as_it_was(tmp_path):
+    labels = np.random.default_rng(3).integers(1, 4, (60, 60))
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda number: polygonize_to(map_of(labels), tmp_path / f"{number}.gpkg"), range(12)))
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
+    for name in ("OGR_CURRENT_DATE", *write.UNFINISHED):
+        assert pyogrio.get_gdal_config_option(name) is None
 
 
 def test_a_map_without_labels_is_a_geopackage_without_features(tmp_path):
