@@ -10,10 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmovseg_geo.errors import MissingBand, SceneError, a_few
+from mmovseg_geo.rasters.facts import Product
 from mmovseg_geo.rasters.products import landsat, planet, sentinel1, sentinel2
 from mmovseg_geo.rasters.products.band_files import band_in_name, stacked
 from mmovseg_geo.rasters.products.delivery import Delivery, around, beside, delivery, is_archive
-from mmovseg_geo.rasters.products.names import LANDSAT, PLANET, listed, scene_name
+from mmovseg_geo.rasters.products.names import (
+    LANDSAT,
+    listed,
+    scene_name,
+    told_by_name,
+    told_by_tags,
+)
 from mmovseg_geo.rasters.source import probe
 
 if TYPE_CHECKING:
@@ -43,10 +50,8 @@ def image_facts(path: PathLike | Sequence[PathLike], wanted: Sequence[int | str]
     found = _product(paths[0])
     if found is None:
         if planet.is_planet(paths[0]):
-            match = PLANET.search(os.path.basename(paths[0]))
-            assert match is not None, "it is one of Planet"
-            return planet.image(beside(paths[0], match["day"]), os.path.basename(paths[0]))
-        return sentinel1.annotated(probe(paths[0]))
+            return planet.image(*planet.around(paths[0]))
+        return _named(probe(paths[0]))
     if sentinel1.is_sentinel_1(found):
         raise MissingBand(
             f"{found.path} is a radar image of Sentinel-1, red, green and blue are needed.\n"
@@ -79,7 +84,7 @@ def radar_facts(path: PathLike | Sequence[PathLike]) -> list[Facts]:
             continue
         root = around(one, sentinel1.MARKS, 2) if "measurement" in one else None
         facts = sentinel1.measurement(delivery(root), one) if root else None
-        files.append(facts or sentinel1.annotated(probe(one)))
+        files.append(facts or _named(probe(one)))
     return files
 
 
@@ -97,7 +102,7 @@ def _radar_product(found: Delivery) -> list[Facts]:
     wanted = [once[key] for key in sentinel1.ORDER if key in once]
     if not wanted or len(wanted) < len(by_polarization):
         raise SceneError(_unknown(found))
-    return [sentinel1.annotated(probe(found.gdal(name))) for name in wanted[:2]]
+    return [_named(probe(found.gdal(name))) for name in wanted[:2]]
 
 
 def _product(path: str) -> Delivery | None:
@@ -124,6 +129,14 @@ def _product(path: str) -> Delivery | None:
     return delivery(path) if is_archive(path) else None
 
 
+def _named(facts: Facts) -> Facts:
+    """A raster with what its name and tags tell of the product that it is, or was cut out of."""
+    told = {**told_by_name(facts.stem), **told_by_tags(facts.tags)}
+    if told.get("mission", "").startswith("Sentinel-1"):
+        return sentinel1.named(facts, told)
+    return replace(facts, product=Product(scene_name(facts.files), told)) if told else facts
+
+
 def _band_files(paths: Sequence[str]) -> Facts:
     """Band files that were listed, with the metadata of their product where these lie near."""
     facts = stacked(paths, ",".join(paths))
@@ -134,7 +147,7 @@ def _band_files(paths: Sequence[str]) -> Facts:
     elif match := LANDSAT.search(os.path.basename(paths[0])):
         facts = landsat.with_metadata(facts, beside(paths[0], match[0]))
     else:
-        facts = sentinel1.annotated(facts)
+        facts = _named(facts)
     # of files that were listed, numbers are places in the list
     return replace(facts, product=replace(facts.product, numbered=False)) if facts.product else facts
 
@@ -158,7 +171,7 @@ def _loose_bands(found: Delivery) -> Facts:
                         "  List the three that are meant: B04.tif,B03.tif,B02.tif."
                     )
                 facts = stacked([found.gdal(bands[color][0]) for color in colors], found.path)
-                return sentinel1.annotated(facts)
+                return _named(facts)
     raise SceneError(_unknown(found))
 
 

@@ -28,7 +28,9 @@ class Delivery:
     names: tuple[str, ...]
 
     def gdal(self, name: str) -> str:
-        """The path by which GDAL opens a file in it."""
+        """The path by which GDAL opens a file in it; a file that lies nowhere in particular is its own."""
+        if not self.path:
+            return name
         if os.path.isdir(self.path):
             return os.path.join(self.path, *name.split("/"))
         kind = "/vsizip/" if self.path.lower().endswith(".zip") else "/vsitar/"

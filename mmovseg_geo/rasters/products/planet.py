@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mmovseg_geo.errors import SceneError
 from mmovseg_geo.rasters.facts import Meaning, Product
+from mmovseg_geo.rasters.products.delivery import Delivery, beside, delivery
 from mmovseg_geo.rasters.products.names import PLANET, told_by_name
 from mmovseg_geo.rasters.radiometry import SENTINEL_2_GAIN
 from mmovseg_geo.rasters.source import probe
 
 if TYPE_CHECKING:
     from mmovseg_geo.rasters.facts import Facts
-    from mmovseg_geo.rasters.products.delivery import Delivery
 
 BANDS = {
     3: ("red", "green", "blue"),
@@ -24,6 +26,8 @@ BANDS = {
     8: ("coastal", "blue", "green1", "green", "yellow", "red", "rededge", "nir"),
 }
 """Order of the bands by their number."""
+INSIDE = re.compile(r"/vsi(?:zip|tar)/(?P<archive>.+?\.(?:zip|tar|tar\.gz|tgz))/(?P<name>.+)", re.IGNORECASE)
+"""How GDAL names a file in an archive."""
 REFLECTANCE_GAIN = SENTINEL_2_GAIN
 """Surface reflectance is stored times 10000."""
 
@@ -37,6 +41,18 @@ def images(found: Delivery) -> list[str]:
     """The images of a delivered folder or zip, surface reflectance first, pictures last."""
     names = [name for name in found.listing((".tif", ".tiff")) if is_planet(name) and "udm" not in name.lower()]
     return sorted(names, key=lambda name: ("_Visual" in name, "_SR" not in name, name))
+
+
+def around(path: str) -> tuple[Delivery, str]:
+    """What lies beside an image or in its archive, and the image's name there; of an address the image alone."""
+    inside = INSIDE.fullmatch(path)
+    if inside and os.path.isfile(inside["archive"]):
+        return delivery(inside["archive"]), inside["name"]
+    if not os.path.isfile(path):
+        return Delivery("", (path,)), path
+    name = os.path.basename(path)
+    match = PLANET.search(name)
+    return beside(path, match["day"] if match else name), name
 
 
 def image(found: Delivery, name: str) -> Facts:

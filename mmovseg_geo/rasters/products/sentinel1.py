@@ -84,17 +84,11 @@ def measurement(found: Delivery, path: str) -> Facts | None:
     return None
 
 
-def annotated(facts: Facts) -> Facts:
-    """A raster of Sentinel-1 with what its name and tags say; other rasters as they are."""
-    told = {**told_by_name(facts.stem), **{key: text for key, text in told_by_tags(facts.tags).items() if text}}
-    if not told.get("mission", "").startswith("Sentinel-1"):
-        kept = {key: text for key, text in told.items() if key not in ("absolute orbit", "processor")}
-        return (
-            replace(facts, product=Product(scene_name(facts.files), kept)) if kept and facts.product is None else facts
-        )
-    told |= _product_info(facts.path)
-    named = POLARIZATION.findall(facts.stem)
-    told |= {"polarization": named[0].upper()} if len(named) == 1 else {}
+def named(facts: Facts, told: dict[str, str]) -> Facts:
+    """A raster of Sentinel-1 by itself, with what its name and tags tell."""
+    told = told | _product_info(facts.path)
+    own = POLARIZATION.findall(facts.stem)
+    told |= {"polarization": own[0].upper()} if len(own) == 1 else {}
     grd = "GRD" in told.get("level", "") and facts.dtypes[0] == "uint16"
     meaning, why = _rtc_scale(facts.stem)
     product = Product(scene_name(facts.files), _ordered(told), meaning, why)

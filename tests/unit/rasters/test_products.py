@@ -244,9 +244,22 @@ def test_planet_bands_are_told_by_their_number(tmp_path, bands, asset):
 def test_planet_radiance_becomes_reflectance_by_a_coefficient_for_each_band(tmp_path):
     coefficients = (2.3e-5, 2.5e-5, 2.8e-5, 4.1e-5)
     stored = np.stack([reflectance(b) / c for b, c in zip(("B02", "B03", "B04", "B08"), coefficients, strict=True)])
-    path = delivered.planet(tmp_path, stored.astype(np.uint16), asset="AnalyticMS", coefficients=coefficients)
+    folder = tmp_path / "order"
+    path = delivered.planet(folder, stored.astype(np.uint16), asset="AnalyticMS", coefficients=coefficients)
     assert np.allclose(shown(path), true_color(), atol=1e-4)
-    assert np.allclose(shown(delivered.zipped(tmp_path, "../order.zip")), true_color(), atol=1e-4)
+    archive = delivered.zipped(folder, "../order.zip")
+    for named in (archive, f"/vsizip/{archive}/order/{path.name}"):
+        assert np.allclose(shown(named), true_color(), atol=1e-4)
+
+
+def test_planet_is_told_by_its_name_wherever_it_lies(tmp_path):
+    path = delivered.planet(tmp_path / "order", numbers("B02", "B03", "B04", "B08"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.path.isfile", lambda _: False)  # as of an address
+        assert np.allclose(shown(path), true_color(), atol=1e-4)
+        assert image_facts(path).product.told["mission"] == "PlanetScope"
+    with pytest.raises(SceneError, match="no such file"):
+        image_facts(tmp_path / path.name)
 
 
 def test_planet_metadata_without_every_coefficient_is_named(tmp_path):
