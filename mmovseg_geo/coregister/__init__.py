@@ -152,9 +152,18 @@ def _record(scene: Scene, found: Registration, warnings: list[str]) -> dict[str,
         "shape": list(scene.shape),
         "gsd_m": scene.gsd_m,
         "grid": {"resampled": any(layer.resampled for layer in scene.sar)},
+        "clouds": _clouds(scene),
         **found.to_json(),
         "warnings": warnings,
     }
+
+
+def _clouds(scene: Scene) -> dict[str, Any] | None:
+    """Share of the optical image, where that is known from, and whether places under clouds were not compared."""
+    clouds = scene.clouds
+    if clouds is None:
+        return None
+    return {"share": round(clouds.share, 4), "why": clouds.why, "left_out": clouds.sure}
 
 
 def _write(

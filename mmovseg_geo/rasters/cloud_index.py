@@ -85,8 +85,7 @@ class CloudIndex:
             float(np.median(band[clear])) if clear.any() else 0.0 for band in (brightness, seen.get("nir", brightness))
         )
         draft = replace(draft, medians=(medians[0], medians[1]))
-        thinned = max(layer.shape) / max(valid.shape)
-        marked = draft._marked(pixels, valid, round(smooth / thinned), max(1, round(reach / thinned)))
+        marked = draft._coarse(pixels, valid)
         return replace(draft, share=float(marked.sum() / max(int(valid.sum()), 1)))
 
     @property
@@ -113,6 +112,17 @@ class CloudIndex:
         found = self._marked(*self.source.read(wide), self.smooth, self.reach)
         return found[halo:-halo, halo:-halo]
 
+    def thinned(self, shape: tuple[int, int]) -> Mask:
+        """Cloud or shadow in the whole grid, seen in fewer pixels (of `shape`)."""
+        coarse = self._coarse(*self.source.decimated(max(shape)))
+        rows, cols = (middles(count, side) for count, side in zip(shape, coarse.shape, strict=True))
+        return coarse[np.ix_(rows, cols)]
+
+    def _coarse(self, pixels: Values, valid: Mask) -> Mask:
+        """Cloud or shadow in a decimated read of the whole image."""
+        thinned = max(self.layer.shape) / max(valid.shape)
+        return self._marked(pixels, valid, round(self.smooth / thinned), max(1, round(self.reach / thinned)))
+
     def _marked(self, pixels: Values, valid: Mask, smooth: int, reach: int) -> Mask:
         seen = self._reflectance(pixels)
         known = valid.astype(np.float32)
@@ -133,6 +143,11 @@ class CloudIndex:
             name: band * np.float32(gain) + np.float32(offset)
             for name, band, gain, offset in zip(self.names, pixels, self.gains, self.offsets, strict=True)
         }
+
+
+def middles(count: int, side: int) -> NDArray[np.int64]:
+    """Which of `side` pixels lie at the middles of `count` equal parts of them."""
+    return ((np.arange(count) + 0.5) * side / count).astype(np.int64)
 
 
 def cloud_probability(seen: Mapping[str, Values]) -> Values:

@@ -11,7 +11,7 @@ import numpy as np
 
 from mmovseg_geo.errors import ConfigError, MissingBand
 from mmovseg_geo.grid import Window, ground_sampling_m
-from mmovseg_geo.rasters.cloud_index import CloudIndex
+from mmovseg_geo.rasters.cloud_index import CloudIndex, middles
 from mmovseg_geo.rasters.georeference import overlap_share, place_on, require_overlap
 from mmovseg_geo.rasters.nearest import StoredBand
 from mmovseg_geo.rasters.source import Source, probe
@@ -53,6 +53,10 @@ class Clouds(Protocol):
 
     def read(self, window: Window) -> Mask:
         """Cloud or shadow (H, W) in a window; a pixel does not depend on the window. False where nothing is known."""
+        ...
+
+    def thinned(self, shape: tuple[int, int]) -> Mask:
+        """Cloud or shadow in the whole grid, seen in fewer pixels (of `shape`)."""
         ...
 
 
@@ -112,6 +116,12 @@ class CloudFile:
             found |= KINDS[self.kind].marked(values) & valid
         return found
 
+    def thinned(self, shape: tuple[int, int]) -> Mask:
+        """Cloud or shadow in the whole grid, at the middle of each of fewer pixels (of `shape`)."""
+        grid = self.bands[0].shape
+        rows, cols = (middles(count, side) for count, side in zip(shape, grid, strict=True))
+        return np.stack([self.read(Window(int(row), 0, 1, grid[1]))[0, cols] for row in rows])
+
     @property
     def file(self) -> str:
         return self.bands[0].facts.path
@@ -121,11 +131,7 @@ class CloudFile:
         valid = layer.source.decimated(SEEN_SIDE)[1]
         if layer.placement.offset is None:  # then the layer's own pixels are not those of the grid
             valid = np.ones_like(valid)
-        rows, cols = (
-            ((np.arange(count) + 0.5) * side / count).astype(np.int64)
-            for count, side in zip(valid.shape, layer.shape, strict=True)
-        )
-        marked = np.stack([self.read(Window(int(row), 0, 1, layer.shape[1]))[0, cols] for row in rows])
+        marked = self.thinned((int(valid.shape[0]), int(valid.shape[1])))
         return replace(self, share=float((marked & valid).sum() / max(int(valid.sum()), 1)))
 
 

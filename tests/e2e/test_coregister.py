@@ -107,6 +107,32 @@ def test_info_tells_the_alignment(run, pair):
     assert "windows agree" in run("info", *pair).stdout
 
 
+def test_places_under_clouds_are_not_compared_and_their_share_is_told(run, here, write, fields):
+    optical, hidden = fields[0].copy(), slice(0, SIDE // 2)
+    optical[:, hidden] = np.random.default_rng(6).integers(0, 255, optical[:, hidden].shape)
+    classes = np.full((1, SIDE, SIDE), 4, np.uint8)
+    classes[:, hidden] = 9
+    pair = write("s2.tif", optical), write("s1.tif", fields[1])
+    mask = write("x_SCL.tif", classes)
+    result = run("coregister", *pair, "--check", "--json", "--clouds", mask)
+    assert result.exit_code == 0, result.output
+    record = json.loads(result.stdout)
+    assert record["windows"]["cloud"] == sum(record["windows"].values()) // 2
+    assert record["clouds"] == {
+        "share": 0.5,
+        "why": "scene classification of Sentinel-2, x_SCL.tif",
+        "left_out": True,
+    }
+    assert (record["shift"]["rows"], record["shift"]["cols"]) == pytest.approx(SHIFT, abs=0.4)
+    assert run("segment", *pair, "--classes", "low,high", "-o", "map", "--clouds", mask).exit_code == 0
+    report = json.loads((here / "map" / "s2_run.json").read_text())
+    assert report["scene"]["clouds"]["share"] == 0.5
+    assert report["coregistration"]["windows"] == record["windows"]
+    everywhere = write("y_SCL.tif", np.full_like(classes, 9))
+    result = run("coregister", *pair, "--check", "--clouds", everywhere)
+    assert "100 % of windows are cloud; shift not applied" in result.stdout
+
+
 def test_small_scenes_are_left_alone_in_words(run, scene):
     result = run("info", *scene)
     assert "too few to tell" in result.stdout

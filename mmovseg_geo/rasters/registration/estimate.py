@@ -71,6 +71,11 @@ class Pair:
     def shape(self) -> tuple[int, int]:
         return int(self.optical_valid.shape[0]), int(self.optical_valid.shape[1])
 
+    @property
+    def clear(self) -> Mask:
+        """(H, W) pixels of the optical image to use."""
+        return self.optical_valid if self.clouds is None else self.optical_valid & ~self.clouds
+
 
 def register(
     pairs: Sequence[Pair],
@@ -144,8 +149,7 @@ def _measured(pairs: Sequence[Pair], radius: int) -> tuple[tuple[Surfaces, Surfa
         counts.update(told)
         useful = [part for part, kind in zip(place, told, strict=True) if kind == "used"]
         if useful:
-            clear = pair.optical_valid if pair.clouds is None else pair.optical_valid & ~pair.clouds
-            parts = structures(pair.optical, clear, pair.sar, pair.sar_valid)
+            parts = structures(pair.optical, pair.clear, pair.sar, pair.sar_valid)
             found.append(matched(parts, useful, radius, pair.corner))
     if not found:
         return None, dict(counts)
@@ -191,7 +195,7 @@ def _modelled(
 def _information(pairs: Sequence[Pair], displacement: Displacement) -> tuple[float, float] | None:
     """Mutual information of brightness and co-polarized SAR before and after, over the same optical pixels."""
     found = [
-        mutual_information(pair.optical, pair.optical_valid, pair.sar[0], pair.sar_valid, displacement, pair.corner)
+        mutual_information(pair.optical, pair.clear, pair.sar[0], pair.sar_valid, displacement, pair.corner)
         for pair in pairs
     ]
     told = [one for one in found if one is not None]
@@ -259,7 +263,7 @@ def _verdict(
 
 
 def _features_of(pair: Pair) -> tuple[Floats, Mask, Floats, Mask]:
-    return opponent(pair.optical), pair.optical_valid, polarized(pair.sar), pair.sar_valid
+    return opponent(pair.optical), pair.clear, polarized(pair.sar), pair.sar_valid
 
 
 __all__ = ["Pair", "features", "register"]

@@ -14,17 +14,16 @@ from mmovseg_geo.rasters.registration.result import CONFIDENT, Registration, ref
 from mmovseg_geo.rasters.registration.structure import MARGIN, strength
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Literal
 
     from numpy.typing import NDArray
 
+    from mmovseg_geo.rasters.clouds import Clouds
     from mmovseg_geo.rasters.scene import Scene
     from mmovseg_geo.tiles import Tile
 
     Model = Literal["shift", "affine", "field"]
-    Clouds = Callable[[Window], NDArray[np.bool_]]
-    """Reads which pixels of a window are not to be used."""
+    Mask = NDArray[np.bool_]
 
 WHOLE = 1024
 """Scenes up to so many pixels on a side are read as they are; larger ones are looked at in this size first."""
@@ -36,14 +35,11 @@ TOO_FINE = 5.0
 """Images whose pixels differ by so much in size show different things."""
 
 
-def register_scene(scene: Scene, *, model: Model = "shift", clouds: Clouds | None = None) -> Registration:
+def register_scene(scene: Scene, *, model: Model = "shift") -> Registration:
     """By how much the scene's SAR content must move, beyond what it was moved by already; nothing is changed.
 
-    Args:
-        clouds: reads the pixels of a window that are not to be used; by default the clouds that the scene is sure of.
+    Clouds and shadows that the scene is sure of are not compared.
     """
-    if clouds is None and scene.clouds is not None and scene.clouds.sure:
-        clouds = scene.clouds.read
     if scene.optical is None or not scene.sar:
         return refused("there is only one sensor, nothing to align", model)
     # The way back from speckle filters is long, and the features have their own way to deal with speckle.
@@ -62,32 +58,43 @@ def register_scene(scene: Scene, *, model: Model = "shift", clouds: Clouds | Non
         window = Window(0, 0, *scene.shape)
         if min(scene.shape) < SMALLEST:
             return register([], scene.shape, model=model)
-        return register([_pair(scene.read(window), clouds, window)], scene.shape, model=model)
-    return _large(scene, model, clouds)
+        return register([_read(scene, window)], scene.shape, model=model)
+    return _large(scene, model)
 
 
-def _large(scene: Scene, model: Model, clouds: Clouds | None) -> Registration:
+def _hiding(scene: Scene) -> Clouds | None:
+    """The clouds that are not compared: those that no snow is taken for."""
+    return scene.clouds if scene.clouds is not None and scene.clouds.sure else None
+
+
+def _large(scene: Scene, model: Model) -> Registration:
     tile = scene.overview(WHOLE)
     stride = max(1, -(-max(scene.shape) // WHOLE))
-    roughly = register([_pair(tile, None, None)], _shape(tile))
+    clouds = _hiding(scene)
+    whole = _pair(tile, clouds.thinned((tile.window.height, tile.window.width)) if clouds else None)
+    roughly = register([whole], whole.shape)
     near = (0, 0)
     if roughly.confidence >= CONFIDENT and max(abs(roughly.rows), abs(roughly.cols)) * stride > RADIUS / 2:
         near = (round(roughly.rows * stride), round(roughly.cols * stride))
     moved = scene.moved(_plus(scene, near)) if near != (0, 0) else scene
     border = RADIUS + MARGIN
     pairs = []
-    for row, col in _places(tile, scene.shape, stride):
+    for row, col in _places(whole, scene.shape, stride):
         window = Window(row - border, col - border, PLACE + 2 * border, PLACE + 2 * border)
-        pairs.append(_pair(moved.read(window), clouds, window, border))
+        pairs.append(_read(moved, window, border))
     if not pairs:
-        return refused("no place of the scene shows both images and any texture; shift not applied", model)
+        under = " beside the clouds" if whole.clouds is not None and whole.clouds.any() else ""
+        return refused(f"no place of the scene{under} shows both images and any texture; shift not applied", model)
     return register(pairs, scene.shape, model=model, near=near)
 
 
-def _places(tile: Tile, shape: tuple[int, int], stride: int) -> list[tuple[int, int]]:
-    """First row and column of places to read at full size: in each part of the scene the one of most texture."""
-    pair = _pair(tile, None, None)
-    seen = pair.optical_valid & pair.sar_valid
+def _places(pair: Pair, shape: tuple[int, int], stride: int) -> list[tuple[int, int]]:
+    """First row and column of places to read at full size: in each part of the scene the one of most texture.
+
+    Args:
+        pair: the whole scene with `stride` pixels made one.
+    """
+    seen = pair.clear & pair.sar_valid
     slope = np.minimum(strength(pair.optical, seen), 20.0)
     reach = max(1, PLACE // stride)
     found = []
@@ -108,19 +115,18 @@ def _places(tile: Tile, shape: tuple[int, int], stride: int) -> list[tuple[int, 
     return found
 
 
-def _pair(tile: Tile, clouds: Clouds | None, window: Window | None, border: int = 0) -> Pair:
+def _read(scene: Scene, window: Window, border: int = 0) -> Pair:
+    clouds = _hiding(scene)
+    return _pair(scene.read(window), clouds.read(window) if clouds else None, (window.row, window.col), border)
+
+
+def _pair(tile: Tile, clouds: Mask | None, corner: tuple[int, int] = (0, 0), border: int = 0) -> Pair:
     optical, sar, optical_valid, sar_valid = tile.optical, tile.sar, tile.optical_valid, tile.sar_valid
     assert optical is not None, "both sensors are there"
     assert sar is not None, "both sensors are there"
     assert optical_valid is not None, "a sensor that is there says where it is valid"
     assert sar_valid is not None, "a sensor that is there says where it is valid"
-    hidden = clouds(window) if clouds is not None and window is not None else None
-    corner = (0, 0) if window is None else (window.row, window.col)
-    return Pair(optical, optical_valid, sar, sar_valid, hidden, corner, border)
-
-
-def _shape(tile: Tile) -> tuple[int, int]:
-    return tile.window.height, tile.window.width
+    return Pair(optical, optical_valid, sar, sar_valid, clouds, corner, border)
 
 
 def _plus(scene: Scene, near: tuple[int, int]) -> Displacement:

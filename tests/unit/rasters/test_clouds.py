@@ -260,6 +260,18 @@ def test_any_window_equals_the_same_part_of_the_whole(cloudy, data):
     assert np.array_equal(cloudy.clouds.read(inside), whole[inside.slices])
 
 
+def test_the_whole_grid_in_fewer_pixels_is_about_the_same(cloudy, image, raster):
+    whole = cloudy.clouds.read(Window(0, 0, SIDE, SIDE))
+    for shape in ((40, 40), (23, 40)):
+        thinned = cloudy.clouds.thinned(shape)
+        assert thinned.shape == shape
+        assert thinned.mean() == pytest.approx(whole.mean(), abs=0.05)
+    assert np.array_equal(cloudy.clouds.thinned((SIDE, SIDE)), whole)
+    marks = raster("x_SCL.tif", half(9)[None].astype(np.uint8))
+    with open_scene(image(land()), clouds=str(marks)) as scene:
+        assert np.array_equal(scene.clouds.thinned((4, 3)), [[True] * 3] * 2 + [[False] * 3] * 2)
+
+
 def test_a_pickled_scene_sees_the_same_clouds(cloudy):
     window = Window(10, 10, 70, 70)
     copy = pickle.loads(pickle.dumps(cloudy))

@@ -8,9 +8,10 @@ from scipy import ndimage
 from scipy.spatial import KDTree
 
 from mmovseg_geo.rasters.displacement import Displacement, Field
-from mmovseg_geo.rasters.registration import Pair, register
+from mmovseg_geo.rasters.registration import Pair, register, register_scene, scenes
 from mmovseg_geo.rasters.registration.structure import features
 from mmovseg_geo.rasters.registration.surfaces import surface
+from mmovseg_geo.rasters.scene import open_scene
 
 SIDE = 192
 
@@ -116,6 +117,39 @@ def test_clouds_that_a_mask_shows_are_left_out():
     found = register([hidden], (SIDE, SIDE))
     assert found.counts["cloud"] == 18
     assert (found.rows, found.cols) == pytest.approx((3.0, -2.0), abs=0.4)
+
+
+def test_mutual_information_is_of_what_clouds_do_not_hide():
+    pair = pair_of(Displacement((3.0, -2.0)))
+    clouds = np.zeros((SIDE, SIDE), bool)
+    clouds[:64] = True
+    told = []
+    for value in (10.0, 250.0):
+        white = pair.optical.copy()
+        white[:, :64] = value
+        told.append(register([Pair(white, pair.optical_valid, pair.sar, pair.sar_valid, clouds)], (SIDE, SIDE)))
+    assert told[0].information == told[1].information is not None
+
+
+def test_places_of_a_large_scene_are_not_looked_for_under_clouds(raster, monkeypatch):
+    """Clouds of much texture, and in each quarter of the scene some room between them."""
+    for name, number in (("WHOLE", 288), ("PLACES", 2), ("PLACE", 128)):
+        monkeypatch.setattr(scenes, name, number)
+    pair = pair_of(Displacement((3.0, -2.0)), side=576)
+    clouds = np.ones((576, 576), bool)
+    for row, col in ((60, 50), (60, 340), (350, 50), (350, 340)):
+        clouds[row : row + 180, col : col + 180] = False
+    rng = np.random.default_rng(4)
+    shown = np.where(clouds, np.kron(rng.integers(0, 2, (72, 72)) * 255, np.ones((8, 8))), pair.optical)
+    optical, sar = raster("s2.tif", shown.astype(np.uint8)), raster("s1.tif", pair.sar / 10 - 25)
+    mask = raster("x_SCL.tif", np.where(clouds, 9, 4)[None].astype(np.uint8))
+    with open_scene(optical, sar, clouds=str(mask)) as scene:
+        found = register_scene(scene)
+        assert found.confident, found.why
+        assert (found.rows, found.cols) == pytest.approx((3.0, -2.0), abs=0.4)
+    everywhere = raster("y_SCL.tif", np.full((1, 576, 576), 9, np.uint8))
+    with open_scene(optical, sar, clouds=str(everywhere)) as scene:
+        assert register_scene(scene).why.startswith("no place of the scene beside the clouds")
 
 
 def test_a_stripe_of_fill_is_no_edge():
