@@ -9,11 +9,13 @@ import json
 import math
 import zlib
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from tests.parity.discovery import files
 
 TOKENS = ("cls_token", "pos_embed", "storage_tokens", "mask_token", "padding_tokens", "padding_guidance")
 TABLES = ("class_embedding", "positional_embedding", "token_embedding.weight")
@@ -132,6 +134,7 @@ class Fixture:
         return found
 
 
-def discover(folder: Path) -> list[Fixture]:
-    """Every fixture file of a folder that says how it was made."""
-    return [fixture for fixture in map(Fixture, sorted(folder.glob("*.npz"))) if "mode" in fixture.meta]
+@cache
+def discover() -> tuple[Fixture, ...]:
+    """Every fixture file that says how it was made."""
+    return tuple(fixture for fixture in map(Fixture, files(".npz")) if "mode" in fixture.meta)

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,10 @@ import torch
 from open_clip import CLIP, get_model_config
 from torch import Tensor, nn
 
-from tests.conftest import shared_folder
+from tests.parity.discovery import ABSENT, files, name_of
 
-FIXTURES = Path(os.environ.get("MMOVSEG_FIXTURES", shared_folder() / "fixtures"))
-FOLDER = FIXTURES / "segearth-ov" if (FIXTURES / "segearth-ov").is_dir() else FIXTURES
+SETTINGS = "meta.json"
+"""Of all files of a folder."""
 
 
 def seeded(salt: str, key: str, shape: tuple[int, ...]) -> Tensor:
@@ -71,7 +70,7 @@ class Recorded:
 
     @cached_property
     def meta(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self.path.parent / "meta.json").read_text(encoding="utf-8"))
+        found: dict[str, Any] = json.loads((self.path.parent / SETTINGS).read_text(encoding="utf-8"))
         return found
 
     @cached_property
@@ -116,6 +115,13 @@ class Recorded:
                 return found
         raise AssertionError(f"{self.path.name}: no class list has {groups} words")
 
+    def beside(self, array: str) -> Recorded:
+        """The file of the same folder that records an array; the test is skipped where none does."""
+        found = next(
+            (file for file in recorded() if file.path.parent == self.path.parent and array in file.arrays), None
+        )
+        return found or pytest.skip(f"no file beside {self.path} records {array}")
+
     def image(self, name: str = "image") -> Tensor:
         """(1, 3, H, W) float32 in 0..255; cut from the real scene where it was not stored."""
         return torch.from_numpy(self[name].astype(np.float32)).permute(2, 0, 1)[None]
@@ -136,11 +142,19 @@ def feature_error(ours: Any, expected: np.ndarray) -> str:
     return compared(ours, expected, atol=1e-4, rtol=1e-4)
 
 
+@cache
+def recorded() -> tuple[Recorded, ...]:
+    """Every fixture file beside settings with a salt."""
+    folders = {path.parent for path in files(SETTINGS) if "salt" in json.loads(path.read_text(encoding="utf-8"))}
+    return tuple(Recorded(path) for path in files(".npz") if path.parent in folders)
+
+
 def discover(asks: Callable[[str], bool]) -> list[pytest.ParameterSet]:
-    """Every fixture file of the folder with an array whose name `asks` wants."""
-    settings = FOLDER / "meta.json"
-    is_ours = settings.is_file() and "salt" in json.loads(settings.read_text(encoding="utf-8"))
-    files = [Recorded(path) for path in sorted(FOLDER.glob("*.npz"))] if is_ours else []
-    missing = pytest.mark.skip(reason=f"no fixtures of SegEarth-OV in {FOLDER}; set MMOVSEG_FIXTURES")
-    found = [pytest.param(file, id=file.path.stem, marks=file.marks) for file in files if any(map(asks, file.arrays))]
+    """Every fixture file with an array whose name `asks` wants."""
+    missing = pytest.mark.skip(reason=f"fixtures of SegEarth-OV: {ABSENT}")
+    found = [
+        pytest.param(file, id=name_of(file.path), marks=file.marks)
+        for file in recorded()
+        if any(map(asks, file.arrays))
+    ]
     return found or [pytest.param(None, id="none", marks=missing)]

@@ -144,10 +144,7 @@ def test_in_bfloat16_labels_hardly_change(file: Recorded, device: str) -> None:
 
 @pytest.mark.parametrize("file", discover(lambda name: name.startswith("jbu_one.upsampled[")))
 def test_scores_of_one_window_of_the_real_scene(file: Recorded, shared: Path) -> None:
-    others = [param.values[0] for param in discover(lambda name: name == "query_words")]
-    if others == [None]:
-        pytest.skip("the word vectors of this file are recorded in another, which is absent")
-    words = torch.from_numpy(others[0]["text_embeddings"])
+    words = torch.from_numpy(file.beside("query_words")["text_embeddings"])
     model = file.model(words.shape[1])
     side = model.visual.image_size[0]
     top, left = file["image_origin"]

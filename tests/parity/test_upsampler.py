@@ -76,10 +76,7 @@ def test_every_recorded_upsampled_map_is_met(file: Recorded) -> None:
 @torch.inference_mode()
 def test_similarities_with_words_without_the_global_bias_are_met(file: Recorded) -> None:
     (name,) = (name for name in file.arrays if name.startswith("query_logits"))
-    texts = file.path.with_name("vitb16_text.npz")
-    if not texts.is_file():
-        pytest.skip(f"{texts}: no word vectors beside the upsampled maps")
-    words = torch.from_numpy(Recorded(texts)["text_embeddings"])
+    words = torch.from_numpy(file.beside("query_words")["text_embeddings"])
     (upsampler,) = upsamplers(file, "jbu_one", words.shape[1]).values()
     pixels = F.normalize(upsampled(file, upsampler), dim=0)
     _, cls = dense(file)

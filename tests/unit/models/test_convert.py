@@ -14,15 +14,12 @@ from safetensors import safe_open
 
 from mmovseg_geo.errors import ConfigError, OutputError, WeightsError
 from mmovseg_geo.models import load_segmenter, registry
-from mmovseg_geo.models.convert import Converted, check_fits, checksum, convert, write
+from mmovseg_geo.models.convert import Converted, checksum, convert, write
 from mmovseg_geo.models.mmovseg.checkpoint import rules
-from mmovseg_geo.models.mmovseg.params import MMOVSegParams
-from mmovseg_geo.models.mmovseg.variants import mmovseg_vitb16, mmovseg_vitl14
 from mmovseg_geo.models.pickled import read_checkpoint
 from mmovseg_geo.models.state_dict import rename
 from mmovseg_geo.models.weights import open_weights
 from tests.conftest import shared_folder
-from tests.parity.test_checkpoint_keys import recorded
 from tests.unit.models.mmovseg.test_checkpoint import official_state
 from tests.unit.models.mmovseg.tiny import tiny_params
 from tests.unit.models.published import archive, official, pickled, use_small_registry
@@ -166,16 +163,6 @@ def test_views_of_one_memory_are_stored_apart(folder: Path) -> None:
     assert checksum(found) == checksum(tensors)
 
 
-@pytest.mark.parametrize(
-    ("keys", "network", "params"),
-    [("keys_vitb.json", "mmovseg-vitb16", mmovseg_vitb16), ("keys_vitl.json", "mmovseg-vitl14", mmovseg_vitl14)],
-)
-def test_the_recorded_keys_of_the_official_models_fill_ours(
-    keys: str, network: str, params: Callable[[], MMOVSegParams]
-) -> None:
-    check_fits(network, rename(recorded(keys), rules(params())), keys)
-
-
 @pytest.mark.parametrize("name", ["featup-jbu-stack-clip", "featup-jbu-stack-maskclip"])
 def test_published_upsamplers_are_recognized(name: str, tmp_path: Path) -> None:
     source = registry.entry(name).source
@@ -188,19 +175,3 @@ def test_published_upsamplers_are_recognized(name: str, tmp_path: Path) -> None:
     assert made.about["source_sha256"] == source.sha256
     with safe_open(write(made, tmp_path / "up.safetensors"), framework="pt") as file:
         assert "up1.range_temp" in file.keys()  # noqa: SIM118
-
-
-@pytest.mark.slow
-def test_a_checkpoint_of_full_size_converts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All of ViT-B, with values that take no room in the official file."""
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
-    state = {key: torch.full((), 0.5).expand(value.shape) for key, value in recorded("keys_vitb.json").items()}
-    torch.save({"model": state, "iteration": 80000}, tmp_path / "modelPIE.pth")
-    made = convert(tmp_path / "modelPIE.pth")
-    assert (made.network, made.about["name"]) == ("mmovseg-vitb16", "mmovseg-vitb16-pie")
-    path = write(made, tmp_path / "pie.safetensors")
-    assert 1.25e9 < path.stat().st_size < 1.40e9
-    with safe_open(path, framework="pt") as file:
-        key = "optical.clip.visual.transformer.resblocks.11.attn.in_proj_weight"
-        assert file.get_slice(key).get_shape() == [2304, 768]
-        assert torch.equal(file.get_tensor(key), torch.full((2304, 768), 0.5))
