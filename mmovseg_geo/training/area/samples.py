@@ -6,14 +6,12 @@ Shape suffixes: B crops, C bands, H rows, W columns.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from mmovseg_geo.datasets.codes import IGNORE
 from mmovseg_geo.grid import Window
@@ -21,6 +19,7 @@ from mmovseg_geo.models.mmovseg.compact import paired_bands
 from mmovseg_geo.rasters.radiometry import BRIGHT_REFLECTANCE, CO_POLARIZED_DB, CROSS_POLARIZED_DB
 from mmovseg_geo.simulate import add_clouds
 from mmovseg_geo.tiles import Sensor
+from mmovseg_geo.training.area.kept import Crop, Kept, read
 from mmovseg_geo.training.area.scenes import LabelledScene
 from mmovseg_geo.training.area.settings import AreaConfig
 from mmovseg_geo.training.area.split import Blocks, pixels_of
@@ -34,21 +33,12 @@ MOST_JUDGED = 120
 RADIOMETRY = Augmentation(stretched=0.15, single_band=0.0, gain_spread=0.12, gamma_spread=0.08)
 """Milder than in the training of the bundled weights: one area is seen by few sensors, in few kinds of light."""
 GSD_SPREAD = 0.05
+MOST_PIXELS = 256
+"""Of a class in a block, that crops are laid around."""
 OPAQUE = 0.6
 """Opacity of a cloud that hides what lies under it."""
 Generator = np.random.Generator
 Sample = dict[str, Any]
-
-
-@dataclass(frozen=True, eq=False)
-class Crop:
-    """Pixels (C, H, W) in 0..255, validity and labels (H, W) of one window; sensors that are absent are None."""
-
-    optical: NDArray[np.float32] | None
-    sar: NDArray[np.float32] | None
-    optical_valid: NDArray[np.float32] | None
-    sar_valid: NDArray[np.float32] | None
-    labels: NDArray[np.uint8]
 
 
 class TrainingCrops:
@@ -60,6 +50,8 @@ class TrainingCrops:
 
     def __init__(self, scenes: Sequence[LabelledScene], every: Sequence[Blocks], config: AreaConfig) -> None:
         self.scenes, self.every, self.config = list(scenes), list(every), config
+        self.kept = Kept(scenes, every)
+        self._found: dict[int, dict[int, NDArray[np.int64]]] = {}
         self.sensors = frozenset[Sensor]().union(*(one.scene.sensors for one in scenes))
         self.places = [
             (number, row, col) for number, blocks in enumerate(every) for row, col in blocks.listed(held_out=False)
@@ -76,25 +68,37 @@ class TrainingCrops:
         rng = np.random.Generator(np.random.PCG64([self.config.seed, draw.number]))
         number, window = self.window(rng)
         one = self.scenes[number]
-        crop = _read(one, window, self.every[number].without_held_out(one.labels(window), window))
-        crop = _turned(_reduced(crop, one.reduction), rng)
-        gsd_m = one.scene.gsd_m * one.reduction
-        shown = self._disturbed(crop, gsd_m, rng)
-        return {"id": f"{one.name} {window.row},{window.col}", **shown}
+        crop = _turned(self.kept.crop(number, window), rng)
+        shown = self._disturbed(crop, one.scene.gsd_m * one.reduction, rng)
+        return {"id": f"{one.name} {window.row * one.reduction},{window.col * one.reduction}", **shown}
 
     def window(self, rng: Generator) -> tuple[int, Window]:
-        """The scene and the pixels of one crop; inside the scene, where that is large enough."""
+        """The scene and the network's pixels of one crop; inside the scene, where that is large enough."""
         wanted = int(rng.choice(len(self.class_shares), p=self.class_shares))
         shares_N = self.counts_NK[:, wanted] / self.counts_NK[:, wanted].sum()
-        number, row, col = self.places[int(rng.choice(len(shares_N), p=shares_N))]
-        one, block = self.scenes[number], self.every[number].window(row, col)
-        at = np.argwhere(one.labels(block) == wanted)
-        pixel = at[int(rng.integers(len(at)))] + (block.row, block.col)
-        side = self.config.crop * one.reduction
-        first = pixel - rng.integers(0, side, 2)
-        room = np.maximum(np.array(one.shape) - side, 0)
-        top, left = (int(value) for value in np.clip(first, 0, room))
+        at = int(rng.choice(len(shares_N), p=shares_N))
+        number, one = self.places[at][0], self.scenes[self.places[at][0]]
+        pixels = self._pixels(at)[wanted]
+        pixel = pixels[int(rng.integers(len(pixels)))] // one.reduction
+        side = self.config.crop
+        room = np.maximum(-(-np.array(one.shape) // one.reduction) - side, 0)
+        top, left = (int(value) for value in np.clip(pixel - rng.integers(0, side, 2), 0, room))
         return number, Window(top, left, side, side)
+
+    def _pixels(self, at: int) -> dict[int, NDArray[np.int64]]:
+        """Rows and columns in the scene (N, 2) of pixels of each class of a block, of many so many drawn once."""
+        if at not in self._found:
+            number, row, col = self.places[at]
+            block = self.every[number].window(row, col)
+            labels = self.scenes[number].labels(block)
+            rng = np.random.Generator(np.random.PCG64([self.config.seed, 13, at]))
+            self._found[at] = {}
+            for wanted in np.flatnonzero(self.counts_NK[at]).tolist():
+                inside = np.flatnonzero(labels == wanted)
+                drawn = inside if len(inside) <= MOST_PIXELS else rng.choice(inside, MOST_PIXELS, replace=False)
+                rows, cols = np.unravel_index(drawn, labels.shape)
+                self._found[at][wanted] = np.stack([rows + block.row, cols + block.col], axis=1)
+        return self._found[at]
 
     def _disturbed(self, crop: Crop, gsd_m: float, rng: Generator) -> Sample:
         labels = crop.labels
@@ -154,7 +158,7 @@ class HeldOutBlocks:
         labels = np.full(window.shape, IGNORE, np.uint8)
         inner = Window(block.row - top, block.col - left, block.height, block.width)
         labels[inner.slices] = one.labels(block)
-        crop = _read(one, window, labels)
+        crop = read(one, window, labels)
         seen = np.maximum(*(np.zeros(labels.shape) if v is None else v for v in (crop.optical_valid, crop.sar_valid)))
         found = {
             name: torch.from_numpy(value)
@@ -163,32 +167,6 @@ class HeldOutBlocks:
         }
         found["labels"] = torch.from_numpy(np.where(seen > 0.5, labels, np.uint8(IGNORE)).astype(np.int64))
         return {"id": f"{one.name} {block.row},{block.col}", "gsd_m": torch.tensor(one.scene.gsd_m), **found}
-
-
-def _read(one: LabelledScene, window: Window, labels: NDArray[np.uint8]) -> Crop:
-    tile = one.scene.read(window)
-    optical_valid, sar_valid = (
-        None if mask is None else mask.astype(np.float32) for mask in (tile.optical_valid, tile.sar_valid)
-    )
-    return Crop(tile.optical, tile.sar, optical_valid, sar_valid, labels)
-
-
-def _reduced(crop: Crop, factor: int) -> Crop:
-    """The crop at the distance that the network works at, averaged as `CompactView` does."""
-    if factor == 1:
-        return crop
-
-    def smaller(image: NDArray[Any] | None, valid: NDArray[Any] | None) -> tuple[Any, Any]:
-        if image is None or valid is None:
-            return None, None
-        share = F.avg_pool2d(torch.from_numpy(valid)[None, None], factor)
-        mean = F.avg_pool2d(torch.from_numpy(image)[None], factor) / share.clamp(min=1e-3)
-        return mean[0].numpy(), share[0, 0].numpy()
-
-    (optical, optical_valid), (sar, sar_valid) = (
-        smaller(crop.optical, crop.optical_valid), smaller(crop.sar, crop.sar_valid)
-    )  # fmt: skip
-    return Crop(optical, sar, optical_valid, sar_valid, crop.labels[factor // 2 :: factor, factor // 2 :: factor])
 
 
 def _turned(crop: Crop, rng: Generator) -> Crop:

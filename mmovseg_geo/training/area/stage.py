@@ -24,9 +24,9 @@ from mmovseg_geo.models.state_dict import load
 from mmovseg_geo.models.weights import Weights, bundled_weights, open_weights
 from mmovseg_geo.pipeline import CLAIM
 from mmovseg_geo.report import colored
+from mmovseg_geo.training.area.loss import labelled_loss
 from mmovseg_geo.training.concepts import FALSE, TRUE, UNASKED
 from mmovseg_geo.training.export import write_compact
-from mmovseg_geo.training.questions import Questions, answer_loss
 from mmovseg_geo.training.stages.stage import Pictures, Stage, plain_parameters
 from mmovseg_geo.vocabulary import Vocabulary
 
@@ -92,7 +92,7 @@ class AreaStage(Stage):
         text_BTC = self.text.expand(len(batch["id"]), -1, -1)
         logits = self.network(*shown, text_BTC, batch.get("optical_valid"), batch.get("sar_valid"))
         with torch.autocast(logits.device.type, enabled=False):
-            return answer_loss(logits.float(), Questions(text_BTC, self._truth(batch["labels"])), dice=DICE)
+            return labelled_loss(logits.float(), self._truth(batch["labels"]), dice=DICE)
 
     def groups(self, weight_decay: float) -> list[dict[str, Any]]:
         """Norms are not decayed."""

@@ -11,17 +11,25 @@ import numpy as np
 import pytest
 import rasterio
 import shapely
+import torch
 from affine import Affine
+from torch.utils.data import default_collate
 
 from mmovseg_geo.config import EvalConfig
 from mmovseg_geo.errors import ConfigError, MmovsegError, NoOverlap, SceneError
 from mmovseg_geo.grid import Window
+from mmovseg_geo.models.weights import bundled_weights
+from mmovseg_geo.training.area.kept import Kept, read, reduced, reduced_labels
+from mmovseg_geo.training.area.loss import labelled_loss
 from mmovseg_geo.training.area.samples import HeldOutBlocks, TrainingCrops
 from mmovseg_geo.training.area.scenes import open_scenes
 from mmovseg_geo.training.area.settings import AreaConfig
 from mmovseg_geo.training.area.split import hold_out, pixels_of, scanned
 from mmovseg_geo.training.area.split_map import write_split_map
+from mmovseg_geo.training.area.stage import AreaStage
+from mmovseg_geo.training.concepts import FALSE, TRUE, UNASKED
 from mmovseg_geo.training.loop_batches import Draw
+from mmovseg_geo.vocabulary import Vocabulary
 
 SIDE = 160
 NORTH_UP = Affine(10, 0, 500000, 0, -10, 5000000)
@@ -91,7 +99,7 @@ def test_no_label_of_a_held_out_square_is_ever_learned(config: AreaConfig, truth
     known = 0
     for _ in range(60):
         _, window = crops.window(rng)
-        labels = every[0].without_held_out(scenes[0].labels(window), window)
+        labels = crops.kept.crop(0, window).labels
         assert not (labels[forbidden[window.slices]] != 255).any()
         expected = np.where(forbidden | (truth == 0), 255, truth.astype(int) - 1)[window.slices]
         assert (labels == expected).all()
@@ -148,6 +156,22 @@ def test_balance_draws_rare_classes_more_often(
     assert all(0 <= window.row <= SIDE - 64 and 0 <= window.col <= SIDE - 64 for window in drawn)
 
 
+def test_a_crop_does_not_depend_on_what_was_read_before(config: AreaConfig) -> None:
+    """Windows of any place, of squares that are kept, dropped and read again: as if averaged from the scene at once."""
+    scenes, _, every = prepared(config)
+    scenes = [replace(scenes[0], reduction=2)]
+    kept = Kept(scenes, every, room=100_000)  # three of nine squares
+    rng = np.random.default_rng(3)
+    for _ in range(15):
+        window = Window(*rng.integers(0, 80, 2).tolist(), *rng.integers(1, 80, 2).tolist())
+        found = kept.crop(0, window)
+        wide = Window(*(2 * side for side in (window.row, window.col, *window.shape)))
+        labels = every[0].without_held_out(scenes[0].labels(wide), wide)
+        expected = reduced(read(scenes[0], wide, labels), 2)
+        for ours, theirs in zip(found.parts, expected.parts, strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
 def test_scenes_are_never_read_whole(config: AreaConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     scenes, _, every = prepared(config)
     largest = 0
@@ -162,7 +186,7 @@ def test_scenes_are_never_read_whole(config: AreaConfig, monkeypatch: pytest.Mon
     crops = TrainingCrops(scenes, every, config)
     for number in range(4):
         crops[Draw(0, number)]
-    assert largest == 64 * 64
+    assert largest <= 64 * 128
 
 
 def test_held_out_squares_are_shown_with_what_lies_around(config: AreaConfig, truth: np.ndarray) -> None:
@@ -224,8 +248,31 @@ def test_sparse_points_are_enough(config: AreaConfig, tmp_path: Path) -> None:
     scenes, _, every = prepared(given)
     assert pixels_of(every, held_out=False).sum() + pixels_of(every, held_out=True).sum() == 30
     crops = TrainingCrops(scenes, every, given)
+    stage = AreaStage(bundled_weights(), Vocabulary.of(["oak", "pine"])).train()
     for number in range(8):
-        assert (crops[Draw(0, number)]["labels"] != 255).any()
+        sample = crops[Draw(0, number)]
+        assert (sample["labels"] != 255).any()
+    assert float(stage(default_collate([sample])).detach()) > 0.01
+
+
+def test_a_point_is_still_there_in_larger_pixels() -> None:
+    labels = np.full((12, 12), 255, np.uint8)
+    labels[3, 3], labels[7, 4], labels[7, 6] = 1, 2, 3
+    assert reduced_labels(labels, 4).tolist() == [[1, 255, 255], [255, 3, 255], [255, 255, 255]]
+    full = np.arange(144, dtype=np.uint8).reshape(12, 12)
+    assert (reduced_labels(full, 3) == full[1::3, 1::3]).all()
+
+
+def test_a_point_is_learned_from_as_the_only_pixel_of_its_cell() -> None:
+    logits = torch.zeros(1, 2, 4, 4, requires_grad=True)
+    truth = torch.full((1, 2, 16, 16), UNASKED)
+    truth[0, :, 9, 2] = torch.tensor([TRUE, FALSE])
+    loss = labelled_loss(logits, truth, dice=0.0)
+    loss.backward()
+    assert loss.item() == pytest.approx(np.log(2))
+    assert [tuple(at) for at in logits.grad.nonzero().tolist()] == [(0, 0, 2, 0), (0, 1, 2, 0)]
+    assert logits.grad[0, :, 2, 0].tolist() == pytest.approx([-0.25, 0.25])
+    assert labelled_loss(logits, torch.full_like(truth, UNASKED), dice=0.5) == 0
 
 
 def test_classes_of_a_file_that_lie_elsewhere_are_left_out(config: AreaConfig, tmp_path: Path) -> None:
