@@ -167,7 +167,9 @@ class Loop:
         mean = float(self.processes.summed(loss)) / self.processes.world
         self.scaler.unscale_(self.optimizer)
         norm = self._clip()
-        if not math.isfinite(mean) or (not math.isfinite(norm) and not self.scaler.is_enabled()):
+        # Of fp16, gradients that are too large halve the scale of the loss; none is left to halve where it is 1.
+        is_scaled = self.scaler.is_enabled() and self.scaler.get_scale() > 1
+        if not math.isfinite(mean) or (not math.isfinite(norm) and not is_scaled):
             self._give_up(parts, mean, norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()

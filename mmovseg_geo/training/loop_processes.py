@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from mmovseg_geo.errors import ConfigError
 from mmovseg_geo.models.compute import device_of
 
 
@@ -39,6 +40,16 @@ class Processes:
         """Until all processes are here."""
         if self.world > 1:
             dist.barrier()
+
+
+def require_alone(what: str) -> None:
+    """Refuse several processes where one would do the work of the others again, in the same files.
+
+    Raises:
+        ConfigError: `torchrun` started more than one.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError(f"{what} is trained by one process. Start it without torchrun.")
 
 
 @contextmanager

@@ -107,9 +107,7 @@ def test_two_processes_give_the_losses_of_one(finished: tuple[Path, str], tmp_pa
     folder, _ = finished
     out = tmp_path / "both"
     words = ["train", folder / "recipe.yaml", "-o", out, "--device", "cpu"]
-    running = process(
-        "-m", "torch.distributed.run", "--nproc-per-node", 2, "--master-port", 29511, "-m", "mmovseg_cli", *words
-    )
+    running = process("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2, "-m", "mmovseg_cli", *words)
     stdout, stderr = running.communicate(timeout=900)
     assert running.returncode == 0, stderr
     assert stdout.strip() == str(out / "model.safetensors")
@@ -158,6 +156,29 @@ def test_a_folder_with_a_run_is_kept(finished: tuple[Path, str], run: Any, tmp_p
     assert (
         "holds no run to go on with" in run("train", folder / "recipe.yaml", "-o", tmp_path / "new", "--resume").stderr
     )
+
+
+def test_a_run_of_another_kind_is_told_apart(finished: tuple[Path, str], run: Any, tmp_path: Path) -> None:
+    folder, _ = finished
+    words = ("train", folder / "recipe.yaml", "-o", tmp_path, "--device", "cpu")
+    for note, said in (("{}", "another kind"), ('{"recipe": ', "damaged")):
+        (tmp_path / "run.json").write_text(note)
+        assert said in run(*words, "--resume").stderr
+    compact = ROOT / "configs" / "train" / "mmovseg-compact.yaml"
+    assert "another kind" in run("train", compact, "-o", tmp_path, "--resume").stderr
+    (tmp_path / "run.json").rename(tmp_path / "recipe.json")
+    assert "a run of the compact recipe" in run(*words).stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["recipe.json"]
+
+
+def test_what_one_process_trains_is_refused_to_several(monkeypatch: pytest.MonkeyPatch, run: Any, here: Path) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    compact = ROOT / "configs" / "train" / "mmovseg-compact.yaml"
+    for words in ((compact,), ("--optical", "s2.tif", "--labels", "labels.tif")):
+        result = run("train", *words, "-o", "run")
+        assert result.exit_code == 1
+        assert "trained by one process. Start it without torchrun" in result.stderr
+    assert not list(here.iterdir())
 
 
 def test_images_that_changed_are_noticed(tmp_path: Path, run: Any) -> None:

@@ -25,11 +25,11 @@ from mmovseg_geo.training.area.stage import WEIGHTS, AreaStage, starting_weights
 from mmovseg_geo.training.loop import Loop, on_device
 from mmovseg_geo.training.loop_batches import validation_batches
 from mmovseg_geo.training.loop_checkpoint import LAST
-from mmovseg_geo.training.loop_processes import Processes
+from mmovseg_geo.training.loop_processes import Processes, require_alone
 from mmovseg_geo.training.loop_settings import differing
 from mmovseg_geo.training.stages.images import fingerprint
 from mmovseg_geo.training.stages.pictures import write_report
-from mmovseg_geo.training.stages.run import NOTE, check_folder, versions
+from mmovseg_geo.training.stages.run import NOTE, check_folder, noted, versions
 
 logger = logging.getLogger(__name__)
 SPLIT = "split.json"
@@ -47,6 +47,7 @@ def train_area(config: AreaConfig, out: str | Path, *, resume: bool = False, dev
 
     >>> train_area(AreaConfig(optical=("s2.tif",), labels=(Path("parcels.gpkg"),)), "my-area")  # doctest: +SKIP
     """
+    require_alone("An area")
     folder = Path(out)
     check_folder(folder, resume=resume)
     start = starting_weights(config.start)
@@ -141,9 +142,7 @@ def _rests(stage: AreaStage) -> dict[str, torch.Tensor]:
 
 def _require_same(folder: Path, note: dict[str, Any]) -> None:
     """Refuse to go on with another run."""
-    kept = json.loads((folder / NOTE).read_text(encoding="utf-8"))
-    if "settings" not in kept:
-        raise ConfigError(f"{folder} holds a run of a recipe, not of an area. Give the recipe, or another folder.")
+    kept = noted(folder, kind="settings")
     keys = differing(kept["settings"], note["settings"])
     if keys:
         raise ConfigError(

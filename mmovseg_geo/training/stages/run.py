@@ -20,7 +20,7 @@ from mmovseg_geo.errors import ConfigError, OutputError
 from mmovseg_geo.models.convert import checksum
 from mmovseg_geo.training.loop import Loop
 from mmovseg_geo.training.loop_checkpoint import LAST
-from mmovseg_geo.training.loop_processes import Processes, joined
+from mmovseg_geo.training.loop_processes import Processes, joined, require_alone
 from mmovseg_geo.training.loop_settings import differing
 from mmovseg_geo.training.stages.card import write_card
 from mmovseg_geo.training.stages.images import fingerprint
@@ -29,6 +29,8 @@ from mmovseg_geo.training.stages.recipe import STAGES, Begin, StageRecipe, read_
 
 logger = logging.getLogger(__name__)
 NOTE, COPY = "run.json", "recipe.yaml"
+COMPACT_NOTE = "recipe.json"
+"""What a run of the compact recipe leaves instead."""
 
 
 def train(
@@ -48,6 +50,9 @@ def train(
     if stage_of(path) is None:
         if data is not None:
             raise ConfigError(f"{path} is a recipe of the compact model, which takes no data folder here.")
+        require_alone("The compact recipe")
+        if (folder / NOTE).is_file():
+            raise ConfigError(f"{folder} holds a run of another kind. Give another folder.")
         from mmovseg_geo.training.trainer import train as train_compact
 
         return train_compact(path, folder, resume=resume)
@@ -114,15 +119,39 @@ def check_folder(folder: Path, *, resume: bool) -> None:
         raise OutputError(f"{folder} is a file; -o is the folder of the run.")
     if (folder / NOTE).is_file() and not resume:
         raise ConfigError(f"{folder} holds a run already. Go on with it (--resume) or give another folder.")
+    if (folder / COMPACT_NOTE).is_file():
+        raise ConfigError(f"{folder} holds a run of the compact recipe. Give another folder.")
     if resume and not (folder / NOTE).is_file():
         raise ConfigError(f"{folder} holds no run to go on with. Leave --resume out to begin one.")
+
+
+def noted(folder: Path, *, kind: str) -> dict[str, Any]:
+    """What the folder of a run says of it.
+
+    Args:
+        kind: the key that tells a run of this kind from others.
+
+    Raises:
+        ConfigError: it cannot be read, or is of another kind.
+    """
+    path = folder / NOTE
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"{path} is damaged ({error}), so the run cannot go on. Give another folder.") from error
+    if not isinstance(kept, dict) or kind not in kept:
+        raise ConfigError(
+            f"{folder} holds a run of another kind: one of an area cannot go on with a recipe, nor the other way "
+            "round. Give what it began with, or another folder."
+        )
+    return kept
 
 
 def _claim(folder: Path, note: dict[str, Any], recipe: StageRecipe, *, resume: bool, processes: Processes) -> None:
     """Write down what this folder is for, or refuse one that is another run's."""
     path = folder / NOTE
     if resume:
-        kept = json.loads(path.read_text(encoding="utf-8"))
+        kept = noted(folder, kind="recipe")
         for part in ("recipe", "data_fingerprint", "start"):
             if kept[part] == note[part]:
                 continue

@@ -85,7 +85,10 @@ def losses(folder: Path) -> list[float]:
     return [entry["loss"] for entry in read_metrics(folder) if "loss" in entry]
 
 
-@pytest.mark.parametrize("more", [{}, {"average": 0.9}, {"accumulate": 2, "optimizer": "nadam"}, {"precision": "bf16"}])
+@pytest.mark.parametrize(
+    "more",
+    [{}, {"average": 0.9}, {"accumulate": 2, "optimizer": "nadam"}, {"precision": "bf16"}, {"precision": "fp16"}],
+)
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path: Path, more: dict[str, Any]) -> None:
     settings = replace(SETTINGS, **more)
     straight = looped(tmp_path / "straight", settings, validation=Points())
@@ -140,6 +143,21 @@ def test_a_loss_that_is_no_number_stops_with_its_batch(tmp_path: Path) -> None:
     batch = read_checkpoint(tmp_path / "failed_batch.pt")
     assert torch.isnan(batch["parts"][0]["y"]).any()
     assert read_checkpoint(tmp_path / LAST)["step"] == 5
+
+
+def test_gradients_that_stay_infinite_in_half_precision_stop_the_run(tmp_path: Path) -> None:
+    """The scale of the loss is halved from 65536 on; below 1 it would be halved for ever, and nothing learned."""
+
+    class Steep(Line):
+        def forward(self, batch: Mapping[str, Any]) -> Tensor:
+            loss = super().forward(batch)
+            loss.register_hook(lambda gradient: gradient * float("inf"))
+            return loss
+
+    loop = Loop(Steep(), replace(SETTINGS, precision="fp16", steps=40), Points(), tmp_path, Processes())
+    with pytest.raises(TrainingFailed, match=r"Step 17: .* the norm of its gradients"):
+        loop.run()
+    assert loop.weights["slope"].item() == 0
 
 
 def test_a_run_ends_early_where_the_score_stays(tmp_path: Path) -> None:
