@@ -45,7 +45,8 @@ def test_light_modules_load_no_heavy_library(module):
 
 
 @pytest.mark.parametrize(
-    "module", ["mmovseg_geo.pipeline", "mmovseg_geo.maps", "mmovseg_geo.batch", "mmovseg_geo.models"]
+    "module",
+    ["mmovseg_geo.pipeline", "mmovseg_geo.maps", "mmovseg_geo.batch", "mmovseg_geo.models", "mmovseg_geo.models.pull"],
 )
 def test_the_heart_starts_without_torch(module):
     result = run(sys.executable, "-c", f"import sys, {module}; print('torch' in sys.modules)")

@@ -76,9 +76,6 @@ def pull(
 
     mmovseg models pull mmovseg-vitb16-pie
     """
-    from mmovseg_geo.models import registry
-
-    registry.entry(name)  # an unknown name is told at once, before the imports that take seconds
     from mmovseg_geo.models.pull import pull as bring
 
     quiet = talk.quiet or talk.as_json
@@ -133,7 +130,7 @@ def verify(talk: Talk, name: NameOrFile) -> None:
         optional = [part for part in found.wanted if registry.cached(part)]
         whole = [name] if found.source is not None else [*found.parts, *optional]
         entries = [(registry.weights_file(part), registry.entry(part)) for part in whole]
-    from mmovseg_geo.models.pull import verify as compare
+    from mmovseg_geo.models.verify import verify as compare
 
     results = [compare(path, found) for path, found in entries]
     lines = [f"{result.path}: {result.network}, whole; compared: {', '.join(result.checks)}" for result in results]

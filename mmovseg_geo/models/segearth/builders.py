@@ -13,6 +13,7 @@ from torch import nn
 
 from mmovseg_geo.errors import ConfigError, VocabularyError, WeightsError, did_you_mean
 from mmovseg_geo.models import hub, registry
+from mmovseg_geo.models.clip import dense_config
 from mmovseg_geo.models.compute import device_of
 from mmovseg_geo.models.segearth.encoder import load_encoder
 from mmovseg_geo.models.segearth.recipe import SEGEARTH_OV, SEGEARTH_OV2_SAR, Recipe
@@ -167,6 +168,7 @@ def _look(part: Part, options: dict[str, Any]) -> Look:
         raise ConfigError(f"upsampler {recipe.upsampler!r} is neither a file nor known. Known: {', '.join(known)}.")
     checkpoint = Path(chosen["checkpoint"]) if "checkpoint" in chosen else None
     encoder = chosen.get("encoder", part.encoder if checkpoint is None else FOREIGN)
+    dense_config(encoder)  # one that cannot be used needs no file
     return Look(part, recipe, encoder, checkpoint, chosen.get("activation", "auto"))
 
 

@@ -15,7 +15,8 @@ import torch
 from mmovseg_geo.errors import ConfigError, OutputError, WeightsError
 from mmovseg_geo.models import hub, load_segmenter, registry
 from mmovseg_geo.models.pickled import read_checkpoint
-from mmovseg_geo.models.pull import pull, verify
+from mmovseg_geo.models.pull import pull
+from mmovseg_geo.models.verify import verify
 from mmovseg_geo.models.weights import open_weights
 from tests.small_hub import SmallHub, serving
 from tests.unit.models import published

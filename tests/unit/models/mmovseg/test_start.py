@@ -16,7 +16,7 @@ from mmovseg_geo.models.mmovseg import named
 from mmovseg_geo.models.mmovseg.encoders import dino
 from mmovseg_geo.models.mmovseg.params import MMOVSegParams
 from mmovseg_geo.models.mmovseg.start import save, with_encoders
-from mmovseg_geo.models.pull import verify
+from mmovseg_geo.models.verify import verify
 from mmovseg_geo.models.weights import open_weights
 from tests.unit.models.mmovseg.tiny import HEAD, tiny_params
 from tests.unit.models.segearth.tiny import tiny_clip, tiny_encoder
