@@ -6,6 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("laws", deadline=None)  # a law holds however busy the machine is
+settings.load_profile("laws")
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Tests that run beside each other share the cores; threads of one would wait for those of another.

@@ -13,12 +13,12 @@ from mmovseg_geo.errors import ConfigError
 from mmovseg_geo.grid import Window
 from mmovseg_geo.tiles import Batch, Tile, Tiling
 
-SIDES = st.integers(1, 200)
+SIDES = st.integers(1, 70)
 
 
 @st.composite
 def tilings(draw) -> Tiling:
-    size = draw(st.integers(1, 64))
+    size = draw(st.integers(1, 24))
     return Tiling(size, draw(st.integers(0, size - 1)))
 
 
