@@ -59,10 +59,12 @@ def coregister(
 
     result = aligned(optical, sar, out, config=config, model=model, check=check)
     shift = result.record["shift"]
-    sure = "confident" if shift["confident"] else "not confident"
-    talk.note(f"{result.record['verdict']} (confidence {shift['confidence']:.2f}, {sure})")
-    moved = f"rows {shift['rows']:+.2f}, columns {shift['cols']:+.2f}, confidence {shift['confidence']:.2f}"
-    lines = [f"{moved}: {result.record['verdict']}"] if check else [str(path) for path in result.outputs.values()]
+    sure = f"confidence {shift['confidence']:.2f}, {'confident' if shift['confident'] else 'not confident'}"
+    if check:
+        lines = [f"rows {shift['rows']:+.2f}, columns {shift['cols']:+.2f} ({sure}): {result.record['verdict']}"]
+    else:
+        talk.note(f"{result.record['verdict']} ({sure})")
+        lines = [str(path) for path in result.outputs.values()]
     talk.result(lines, {"command": "coregister", "outputs": result.outputs, **result.record})
 
 

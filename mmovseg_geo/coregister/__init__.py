@@ -16,6 +16,7 @@ import mmovseg_geo
 from mmovseg_geo.errors import MissingBand, OutputError, SceneError
 from mmovseg_geo.rasters.products import image_facts, radar_facts
 from mmovseg_geo.rasters.registration import Registration, register_scene
+from mmovseg_geo.rasters.registration.apply import grid_of
 from mmovseg_geo.rasters.scene import open_scene
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ def _record(scene: Scene, found: Registration, warnings: list[str]) -> dict[str,
         "sar": [layer.source.facts.name for layer in scene.sar],
         "shape": list(scene.shape),
         "gsd_m": scene.gsd_m,
-        "grid": {"resampled": any(layer.resampled for layer in scene.sar)},
+        "grid": {**grid_of(scene), "resampled": any(layer.resampled for layer in scene.sar)},
         "clouds": _clouds(scene),
         **found.to_json(),
         "warnings": warnings,

@@ -113,7 +113,8 @@ def _histogram(found: Registration) -> Image.Image:
         height = (PANEL - 100) * count / max(int(counts.max()), 1)
         color = GREEN if edges[index] < AGREES else ORANGE
         pen.rectangle((left + 2, PANEL - 40 - height, left + wide - 2, PANEL - 40), fill=color)
-        pen.text((left + 4, PANEL - 34), f"{index}", PALE, _font(13))
+        more = "+" if index == BINS - 1 else ""
+        pen.text((left + 4, PANEL - 34), f"{index}{more}", PALE, _font(13))
         if count:
             pen.text((left + 4, PANEL - 58 - height), f"{count}", INK, _font(13))
     return image

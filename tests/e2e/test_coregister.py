@@ -207,6 +207,23 @@ def test_other_years_are_warned_of(run, write, fields):
     assert "of different years (2017, 2019)" in result.stderr
 
 
+def test_a_real_image_that_is_turned_is_told(run, write, shared):
+    folder = shared / "data" / "s1_s2_flood" / "Spain_7370579"
+    with rasterio.open(folder / "sar.tif") as source:
+        turned = np.rot90(source.read(), 1, (1, 2)).copy()
+        place = {"crs": source.crs, "transform": source.transform, "nodata": source.nodata}
+    result = run("coregister", folder / "rgb.tif", write("s1.tif", turned, **place), "--check")
+    assert "the SAR image seems rotated by 90 degrees counterclockwise; shift not applied" in result.stdout
+
+
+def test_a_record_of_another_place_is_refused(run, refused, here, write, pair, fields):
+    assert run("coregister", *pair, "-o", "aligned").exit_code == 0
+    away = rasterio.Affine(10, 0, 600000, 0, -10, 5000000)
+    there = write("there/s2.tif", fields[0], transform=away), write("there/s1.tif", fields[1], transform=away)
+    told = refused("segment", *there, "--classes", "a,b", "--coregister", "aligned/s2_coregistration.json")
+    assert "in another place: EPSG:32633 from 500000, 5000000, this one EPSG:32633 from 600000, 5000000" in told
+
+
 def test_places_that_do_not_overlap_are_refused(refused, write, fields):
     write("s2.tif", fields[0])
     write("s1.tif", fields[1], transform=rasterio.Affine(10, 0, 600000, 0, -10, 5000000))

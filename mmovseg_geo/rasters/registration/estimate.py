@@ -17,6 +17,7 @@ from mmovseg_geo.rasters.registration.result import (
     Registration,
     WindowFound,
     confidence_of,
+    doubt,
     of_windows,
     refused,
 )
@@ -84,12 +85,14 @@ def register(
     model: Model = "shift",
     radius: int = RADIUS,
     near: tuple[int, int] = (0, 0),
+    overview: Pair | None = None,
 ) -> Registration:
     """The displacement of SAR against optical content, from one or more places of a scene of `shape`.
 
     Args:
         model: the most that may be fitted; a simpler one is kept unless windows that were kept apart confirm it.
         radius: of the search in pixels, around `near`, by which the pairs' SAR images are moved already.
+        overview: the scene seen in fewer pixels, in which a turned image is looked for; by default the first pair.
     """
     if min(shape) < SMALLEST:
         return refused(
@@ -118,7 +121,9 @@ def register(
     rows, cols = float(middle[0]) + near[0], float(middle[1]) + near[1]
     displacement = _further(displacement, near)
     small = chosen == "shift" and max(abs(rows), abs(cols)) < STILL
-    why = _verdict(found, counts, pairs, confident=confident, small=small, edge=edge, worse=worse, at=(rows, cols))
+    why = _verdict(
+        found, counts, overview or pairs[0], confident=confident, small=small, edge=edge, worse=worse, at=(rows, cols)
+    )
     apply = confident and not small
     return Registration(
         rows=rows,
@@ -237,7 +242,7 @@ def _rounded(displacement: Displacement) -> Displacement:
 def _verdict(
     found: Vote,
     counts: dict[str, int],
-    pairs: Sequence[Pair],
+    overview: Pair,
     *,
     confident: bool,
     small: bool,
@@ -252,18 +257,16 @@ def _verdict(
     if confident:
         return f"{used} windows agree: SAR content must move by {moved}"
     reasons = [text for text in (of_windows(counts),) if text and counts.get("used", 0) < 0.5 * sum(counts.values())]
-    if worse and not reasons:
-        reasons.append(f"{moved} would fit the edges, but not the brightness (mutual information falls)")
-    if edge:
+    turned = how_turned(opponent(overview.optical), overview.clear, polarized(overview.sar), overview.sar_valid, found)
+    if turned:
+        reasons.append(turned)
+    elif edge:
         reasons.append("the best fit lies at the edge of the search")
-    if not worse:
-        turned = how_turned([(_features_of(pair), pair.shape) for pair in pairs[:1]], found)
-        reasons.append(turned or f"{found.agreement:.0%} of draws of the windows agree on a shift")
+    elif worse:
+        reasons.append(f"{moved} would fit the edges, but not the brightness (mutual information falls)")
+    else:
+        reasons.append(doubt(found))
     return f"{'; '.join(reasons)}; shift not applied"
-
-
-def _features_of(pair: Pair) -> tuple[Floats, Mask, Floats, Mask]:
-    return opponent(pair.optical), pair.clear, polarized(pair.sar), pair.sar_valid
 
 
 __all__ = ["Pair", "features", "register"]

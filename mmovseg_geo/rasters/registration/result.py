@@ -95,9 +95,24 @@ class Registration:
 
 def confidence_of(found: Vote) -> float:
     """0..1: how far the peak stands above chance, how many draws agree on it, and how sharp it is."""
+    return math.prod(_assurances(found))
+
+
+def doubt(found: Vote) -> str:
+    """What speaks most against a shift that is not confident, in words."""
+    agree, above, _ = told = _assurances(found)
+    if min(told) == agree:
+        return f"the windows disagree: no more than {agree:.0%} of their draws find one shift"
+    if min(told) == above:
+        return "the best fit hardly stands out from chance"
+    return f"the place of the best fit is open by {found.spread:.1f} pixels"
+
+
+def _assurances(found: Vote) -> tuple[float, float, float]:
+    """Of agreement, of the height above chance, of sharpness: 0..1."""
     above = max(found.prominence - CHANCE, 0.0) / CHANCE
     sharp = 1.0 / (1.0 + max(found.spread - LOOSE, 0.0) / LOOSE)
-    return found.agreement * (1.0 - math.exp(-above * above)) * sharp
+    return found.agreement, 1.0 - math.exp(-above * above), sharp
 
 
 def refused(why: str, asked: str, counts: Mapping[str, int] | None = None) -> Registration:

@@ -85,7 +85,7 @@ def _large(scene: Scene, model: Model) -> Registration:
     if not pairs:
         under = " beside the clouds" if whole.clouds is not None and whole.clouds.any() else ""
         return refused(f"no place of the scene{under} shows both images and any texture; shift not applied", model)
-    return register(pairs, scene.shape, model=model, near=near)
+    return register(pairs, scene.shape, model=model, near=near, overview=whole)
 
 
 def _places(pair: Pair, shape: tuple[int, int], stride: int) -> list[tuple[int, int]]:

@@ -12,7 +12,7 @@ from mmovseg_geo.rasters.registration.vote import Vote, vote
 from mmovseg_geo.rasters.registration.windows import tiled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
 MOST = 384
 """Pixels along a side that are looked at."""
@@ -25,15 +25,21 @@ TURNS: dict[str, Callable[[Any], Any]] = {
     "mirrored left to right": lambda x: x[..., ::-1],
     "mirrored top to bottom": lambda x: x[..., ::-1, :],
     "rotated by 180 degrees": lambda x: x[..., ::-1, ::-1],
-    "rotated by 90 degrees": lambda x: np.rot90(x, 1, (-2, -1)),
-    "rotated by 270 degrees": lambda x: np.rot90(x, 3, (-2, -1)),
+    "rotated by 90 degrees clockwise": lambda x: np.rot90(x, 1, (-2, -1)),
+    "rotated by 90 degrees counterclockwise": lambda x: np.rot90(x, 3, (-2, -1)),
     "mirrored at a diagonal": lambda x: np.swapaxes(x, -1, -2),
 }
+"""What turns each of them back."""
 
 
-def how_turned(pairs: Sequence[tuple[tuple[Any, Any, Any, Any], tuple[int, int]]], found: Vote) -> str:
-    """`the SAR image seems mirrored ...`, or nothing. Only the first pair is looked at, if it is square enough."""
-    (optical, optical_valid, sar, sar_valid), shape = pairs[0]
+def how_turned(optical: Any, optical_valid: Any, sar: Any, sar_valid: Any, found: Vote) -> str:
+    """`the SAR image seems mirrored ...`, or nothing.
+
+    Args:
+        optical: (3, H, W), as `structure.opponent` gives it; sar: (C, H, W), as `structure.polarized` does.
+        found: of the image as it is.
+    """
+    shape = optical_valid.shape
     side = min(*shape, MOST)
     part = (
         slice((shape[0] - side) // 2, (shape[0] + side) // 2),

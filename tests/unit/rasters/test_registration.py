@@ -86,7 +86,7 @@ def test_a_bend_is_found_by_a_field():
     ("turn", "says"),
     [
         (lambda x: x[..., ::-1], "mirrored left to right"),
-        (lambda x: np.rot90(x, 1, (-2, -1)), "rotated by"),
+        (lambda x: np.rot90(x, 1, (-2, -1)), "rotated by 90 degrees counterclockwise"),
         (lambda x: x[..., ::-1, ::-1], "rotated by 180"),
     ],
 )
@@ -129,6 +129,15 @@ def test_mutual_information_is_of_what_clouds_do_not_hide():
         white[:, :64] = value
         told.append(register([Pair(white, pair.optical_valid, pair.sar, pair.sar_valid, clouds)], (SIDE, SIDE)))
     assert told[0].information == told[1].information is not None
+
+
+def test_a_large_scene_that_is_turned_is_told(raster, monkeypatch):
+    monkeypatch.setattr(scenes, "WHOLE", 288)
+    pair = pair_of(Displacement(), side=576)
+    optical = raster("s2.tif", pair.optical.astype(np.uint8))
+    sar = raster("s1.tif", pair.sar[:, :, ::-1] / 10 - 25)
+    with open_scene(optical, sar) as scene:
+        assert "seems mirrored left to right; shift not applied" in register_scene(scene).why
 
 
 def test_places_of_a_large_scene_are_not_looked_for_under_clouds(raster, monkeypatch):
