@@ -67,7 +67,7 @@ def coregister(
         MmovsegError: files that cannot be read or cover different places, outputs that exist.
 
     >>> coregister("s2.tif", "s1.tif", "aligned", config=SegmentConfig()).record["verdict"]  # doctest: +SKIP
-    '49 windows agree: SAR content must move by +1.0 rows and +2.7 columns'
+    '49 windows together say: SAR content must move by +1.0 rows and +2.7 columns'
     """
     outputs: dict[str, Path] = {}
     folder = Path(out) if out is not None else None

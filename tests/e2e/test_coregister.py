@@ -77,7 +77,7 @@ def test_a_check_measures_and_writes_nothing(run, here, pair):
 def test_segment_aligns_by_itself_and_says_so(run, here, pair):
     result = run("segment", *pair, "--classes", "low,high", "-o", "map", "--no-polygons")
     assert result.exit_code == 0, result.output
-    assert "windows agree" in result.stderr
+    assert "windows together say" in result.stderr
     report = json.loads((here / "map" / "s2_run.json").read_text())
     assert (report["shift"]["rows"], report["shift"]["cols"]) == pytest.approx(SHIFT, abs=0.3)
     assert report["coregistration"]["how"] == "auto"
@@ -104,7 +104,7 @@ def test_off_leaves_the_image_where_it_is(run, here, pair):
 
 
 def test_info_tells_the_alignment(run, pair):
-    assert "windows agree" in run("info", *pair).stdout
+    assert "windows together say" in run("info", *pair).stdout
 
 
 def test_places_under_clouds_are_not_compared_and_their_share_is_told(run, here, write, fields):

@@ -253,9 +253,9 @@ def _verdict(
     used = counts.get("used", 0)
     moved = f"{at[0]:+.1f} rows and {at[1]:+.1f} columns"
     if confident and small:
-        return f"aligned already: {used} windows agree on {moved}, less than {STILL:g} pixels; nothing moved"
+        return f"aligned already: {used} windows together find {moved}, less than {STILL:g} pixels; nothing moved"
     if confident:
-        return f"{used} windows agree: SAR content must move by {moved}"
+        return f"{used} windows together say: SAR content must move by {moved}"
     reasons = [text for text in (of_windows(counts),) if text and counts.get("used", 0) < 0.5 * sum(counts.values())]
     turned = how_turned(opponent(overview.optical), overview.clear, polarized(overview.sar), overview.sar_valid, found)
     if turned:
