@@ -7,7 +7,7 @@ infrared band snow looks like clouds; without a near infrared one no shadow is t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,6 +54,7 @@ class CloudIndex:
         names: red, green, blue and those of `HELPING`. gains, offsets: of each to reflectance.
         smooth: pixels averaged on each side. reach: pixels from a cloud to its shadow.
         medians: of the scene's brightness (red, green and blue together) and near infrared, without clouds.
+        coarse: cloud or shadow in a decimated read of the whole image.
     """
 
     layer: Layer
@@ -65,6 +66,7 @@ class CloudIndex:
     reach: int
     medians: tuple[float, float] = (0.0, 0.0)
     share: float = 0.0
+    coarse: Mask | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, layer: Layer, gsd_m: float) -> CloudIndex | None:
@@ -85,8 +87,9 @@ class CloudIndex:
             float(np.median(band[clear])) if clear.any() else 0.0 for band in (brightness, seen.get("nir", brightness))
         )
         draft = replace(draft, medians=(medians[0], medians[1]))
-        marked = draft._coarse(pixels, valid)
-        return replace(draft, share=float(marked.sum() / max(int(valid.sum()), 1)))
+        thinned = max(layer.shape) / max(valid.shape)
+        marked = draft._marked(pixels, valid, round(smooth / thinned), max(1, round(reach / thinned)))
+        return replace(draft, share=float(marked.sum() / max(int(valid.sum()), 1)), coarse=marked)
 
     @property
     def why(self) -> str:
@@ -114,14 +117,10 @@ class CloudIndex:
 
     def thinned(self, shape: tuple[int, int]) -> Mask:
         """Cloud or shadow in the whole grid, seen in fewer pixels (of `shape`)."""
-        coarse = self._coarse(*self.source.decimated(max(shape)))
-        rows, cols = (middles(count, side) for count, side in zip(shape, coarse.shape, strict=True))
-        return coarse[np.ix_(rows, cols)]
-
-    def _coarse(self, pixels: Values, valid: Mask) -> Mask:
-        """Cloud or shadow in a decimated read of the whole image."""
-        thinned = max(self.layer.shape) / max(valid.shape)
-        return self._marked(pixels, valid, round(self.smooth / thinned), max(1, round(self.reach / thinned)))
+        assert self.coarse is not None, "made by `of`"
+        rows, cols = (middles(count, side) for count, side in zip(shape, self.coarse.shape, strict=True))
+        thinned: Mask = self.coarse[np.ix_(rows, cols)]
+        return thinned
 
     def _marked(self, pixels: Values, valid: Mask, smooth: int, reach: int) -> Mask:
         seen = self._reflectance(pixels)
