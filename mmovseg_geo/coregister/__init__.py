@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SUFFIX = "_coregistration"
-DATE = re.compile(r"(?<!\d)((?:19|20)\d{2})(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?!\d)")
-DATED = re.compile(r"(?<!\d)((?:19|20)\d{2})[-:](?:0[1-9]|1[0-2])[-:](?:0[1-9]|[12]\d|3[01])(?!\d)")
 MOST_UNLIKE = 2.0
 """Images without CRS whose sides differ by more than this factor are not of one pixel grid."""
 
@@ -77,9 +74,8 @@ def coregister(
             outputs = _planned(scene, folder)
             _refuse_existing(outputs, overwrite=config.overwrite)
         found = register_scene(scene, model=model)
-        warnings = [*scene.warnings, *_other_years(scene)]
-        record = _record(scene, found, warnings)
-        for line in warnings:
+        record = _record(scene, found)
+        for line in scene.warnings:
             logger.warning(line)
         if not check and folder is not None:
             _write(scene, found, record, outputs, folder)
@@ -142,7 +138,7 @@ def _refuse_existing(outputs: Mapping[str, Path], *, overwrite: bool) -> None:
         )
 
 
-def _record(scene: Scene, found: Registration, warnings: list[str]) -> dict[str, Any]:
+def _record(scene: Scene, found: Registration) -> dict[str, Any]:
     """What `_coregistration.json` holds: no path, no time, so that equal inputs give equal bytes."""
     assert scene.optical is not None, "coregister has both images"
     return {
@@ -155,7 +151,7 @@ def _record(scene: Scene, found: Registration, warnings: list[str]) -> dict[str,
         "grid": {**grid_of(scene), "resampled": any(layer.resampled for layer in scene.sar)},
         "clouds": _clouds(scene),
         **found.to_json(),
-        "warnings": warnings,
+        "warnings": scene.warnings,
     }
 
 
@@ -199,30 +195,6 @@ def _write(
         shutil.rmtree(staging, ignore_errors=True)
         if not existed and not any(folder.iterdir()):
             folder.rmdir()
-
-
-def _other_years(scene: Scene) -> list[str]:
-    """A warning where names or tags of the files tell different years."""
-    assert scene.optical is not None, "coregister has both images"
-    told = [_year(layer.source.facts) for layer in (scene.optical, *scene.sar)]
-    known = sorted({year for year in told if year})
-    if told[0] is None or len(known) < 2:
-        return []
-    return [f"The images are of different years ({', '.join(known)}): what changed since cannot be matched."]
-
-
-def _year(facts: Facts) -> str | None:
-    if facts.product is not None and "acquired" in facts.product.told:
-        return facts.product.told["acquired"][:4]
-    texts = [
-        facts.stem.replace("_", " "),
-        *(v for k, v in facts.tags.items() if "DATE" in k.upper() or "TIME" in k.upper()),
-    ]
-    for text in texts:
-        found = DATE.search(text.replace("T", " ")) or DATED.search(text)
-        if found:
-            return found[1]
-    return None
 
 
 __all__ = ["Aligned", "coregister"]

@@ -23,6 +23,7 @@ from mmovseg_geo.rasters.scaling_optical import decide_optical
 from mmovseg_geo.rasters.scaling_sar import decide_sar
 from mmovseg_geo.rasters.source import Source, nodata_of
 from mmovseg_geo.rasters.speckle import SpeckleFilter
+from mmovseg_geo.rasters.years import other_years
 from mmovseg_geo.tiles import Tile
 
 if TYPE_CHECKING:
@@ -332,6 +333,9 @@ def _together(parts: Sequence[tuple[Any, Any]]) -> tuple[Any, Any]:
 def _warnings(scene: Scene) -> list[str]:
     layers = [*([scene.optical] if scene.optical else []), *scene.sar]
     found = [layer.choice.warning for layer in layers if layer.choice.warning]
+    found += (
+        other_years(scene.optical.source.facts, [layer.source.facts for layer in scene.sar]) if scene.optical else []
+    )
     found += _spline_warnings(layers)
     found += [
         f"{layer.found.black_share:.0%} of {layer.source.facts.name} is pure black; if that is no data, say --nodata 0."

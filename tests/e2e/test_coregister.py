@@ -202,9 +202,18 @@ def test_ten_times_coarser_pixels_are_told(run, write, fields):
 
 
 def test_other_years_are_warned_of(run, write, fields):
-    write("S2A_20170612T101031.tif", fields[0]), write("S1A_IW_20190918T004042.tif", fields[1])
-    result = run("coregister", "S2A_20170612T101031.tif", "S1A_IW_20190918T004042.tif", "--check")
+    pair = write("S2A_20170612T101031.tif", fields[0]), write("S1A_IW_20190918T004042.tif", fields[1])
+    result = run("coregister", *pair, "--check")
     assert "of different years (2017, 2019)" in result.stderr
+    result = run("segment", *pair, "--classes", "low,high", "-o", "map", "--no-polygons", "--coregister", "off")
+    assert "of different years (2017, 2019)" in result.stderr
+
+
+def test_when_a_file_was_written_is_not_when_it_was_taken(run, pair):
+    for path, day in zip(pair, ("2019:01:05 00:00:00", "2021:01:05 00:00:00"), strict=True):
+        with rasterio.open(path, "r+") as file:
+            file.update_tags(TIFFTAG_DATETIME=day)
+    assert "different years" not in run("info", *pair).output
 
 
 def test_a_real_image_that_is_turned_is_told(run, write, shared):
