@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -123,6 +124,7 @@ class LabelWriter:
         colors = {entry.id: (*entry.rgb, 255) for entry in vocabulary.classes} | {vocabulary.ignore: (0, 0, 0, 0)}
         look = Look("class", vocabulary.dtype, vocabulary.ignore, "MODE", colors)
         self._labels = CogWriter(self.path, grid, look, {**tags, "classes": vocabulary.to_json()}, options, overwrite)
+        self._closed = False
         self._confidence = None
         if confidence is not None:
             look = Look("confidence", "uint8", CONFIDENCE_NODATA, "AVERAGE", None)
@@ -155,14 +157,25 @@ class LabelWriter:
                 raise ValueError("this writer was asked for a confidence raster, and was given none")
             self._confidence.write(row, confidence)
 
+    def close(self) -> None:
+        """Finish the files and move them to their places; the end of the block does so, if it was not done before.
+
+        Raises:
+            OutputError: the disk is full, or a place cannot be written.
+        """
+        if not self._closed:
+            # Of two files one is made while the other is read back.
+            with ThreadPoolExecutor(len(self._writers), thread_name_prefix="mmovseg-close") as pool:
+                list(pool.map(CogWriter.finish, self._writers))
+            publish([(writer.finished, writer.path) for writer in self._writers])
+            self._closed = True
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
             if error is None:
-                for writer in self._writers:
-                    writer.finish()
-                publish([(writer.finished, writer.path) for writer in self._writers])
+                self.close()
         finally:
             self._discard()
 

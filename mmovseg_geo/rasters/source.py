@@ -39,9 +39,9 @@ FILL_BELOW = -9999.0
 """Signed values at or below are fill, declared or not: no product measures there, many put -9999 or -32768."""
 
 
-def environment(path: str) -> Any:
+def environment(path: str, **options: str) -> Any:
     """GDAL with our defaults for work on `path`, where neither the user's environment nor an outer `Env` sets them."""
-    wanted: dict[str, Any] = {"GDAL_CACHEMAX": CACHE_BYTES}
+    wanted: dict[str, Any] = {"GDAL_CACHEMAX": CACHE_BYTES, **options}
     if path.startswith(REMOTE):
         wanted["GDAL_DISABLE_READDIR_ON_OPEN"] = "EMPTY_DIR"
     theirs = rasterio.env.getenv() if rasterio.env.hasenv() else {}
