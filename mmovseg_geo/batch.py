@@ -107,11 +107,12 @@ def _attempt(
     pair: ScenePair, folder: Path, config: SegmentConfig, load: Load, progress: Progress | None
 ) -> tuple[Literal["done", "skipped", "failed"], str]:
     """How a scene ended, and why. Only a segmenter that cannot be loaded is an error, for it stops every scene."""
+    timings: dict[str, float] = {}
     try:
         outputs = planned_outputs(pair.optical, pair.sar, folder, config)
         if not config.overwrite:
             finish_publishing(outputs)
-        scene = opened(pair.optical, pair.sar, config)
+        scene = opened(pair.optical, pair.sar, config, timings)
     except Exception as error:
         return "failed", _reason(error, pair)
     with scene:
@@ -121,7 +122,7 @@ def _attempt(
                 finished_before(outputs["run"], request(scene, segmenter, config))
                 return "skipped", "finished before"
             refuse_existing(outputs, config)
-            map_opened(scene, segmenter, outputs, config=config, unfinished="reuse", progress=progress)
+            map_opened(scene, segmenter, outputs, config=config, unfinished="reuse", progress=progress, timings=timings)
         except Exception as error:
             return "failed", _reason(error, pair)
     return "done", ""

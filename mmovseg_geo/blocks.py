@@ -35,6 +35,14 @@ class Strip:
         """The row below."""
         return self.row + len(self.labels)
 
+    @classmethod
+    def joined(cls, parts: list[Strip]) -> Strip:
+        """Strips that follow each other as one."""
+        if len(parts) == 1:
+            return parts[0]
+        labels, confidence = ([getattr(part, name) for part in parts] for name in ("labels", "confidence"))
+        return cls(parts[0].row, np.concatenate(labels), np.concatenate(confidence))
+
 
 class Blocks:
     """The finished strips of one map, a file each, in a folder.

@@ -52,11 +52,28 @@ class TrainingFailed(MmovsegError):
 
 OUT_OF_MEMORY = "Out of memory. Use smaller tiles or batches (--tile-size, --batch-size), or --no-polygons."
 
+_OUT_OF_MEMORY_TEXTS = ("DefaultCPUAllocator", "CUDA error: out of memory", "_STATUS_ALLOC_FAILED")
+"""How torch says it on a CPU, and how CUDA, cuBLAS and cuDNN say it on a GPU."""
+
+
+class OutOfMemory(MmovsegError):
+    """Memory that does not suffice for the smallest piece of work."""
+
+
+class DeviceFailed(MmovsegError):
+    """A GPU that stopped working."""
+
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out: Python's, or that of torch, whose error on a CPU is told by its text alone."""
-    name = type(error).__name__
-    return isinstance(error, MemoryError) or name == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error)
+    """Whether memory ran out: Python's, or that of torch, some of whose errors are told by their text alone."""
+    if isinstance(error, (MemoryError, OutOfMemory)) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY_TEXTS)
+
+
+def is_device_failure(error: BaseException) -> bool:
+    """Whether a GPU failed: lost, unplugged, or stopped by its driver; torch tells it by the text alone."""
+    return isinstance(error, RuntimeError) and "CUDA error" in str(error) and not is_out_of_memory(error)
 
 
 def did_you_mean(name: str, known: Iterable[str], *, otherwise: str | None = None) -> str:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from mmovseg_geo.rasters.products.names import scene_name
 from mmovseg_geo.rasters.registration import coregistered
 from mmovseg_geo.rasters.scene import Scene, open_scene
 from mmovseg_geo.record import described, finished_before, request
+from mmovseg_geo.stages import timed
 from mmovseg_geo.summary import summary
 from mmovseg_geo.unfinished import Run, WhenUnfinished, finish_publishing, unfinished_run
 
@@ -77,12 +76,10 @@ def map_scene(
         finish_publishing(outputs)
     else:
         refuse_existing(outputs, config)
-    with _timed(timings, "open"):
-        scene = opened(optical, sar, config)
-    with scene:
+    with opened(optical, sar, config, timings) as scene:
         if segmenter is None:
             require_known_sensors(scene, config)
-        with _timed(timings, "load_model"):
+        with timed(timings, "load_model"):
             segmenter = segmenter or load_for(scene, config)
         return map_opened(scene, segmenter, outputs, config=config, progress=progress, timings=timings)
 
@@ -117,8 +114,7 @@ def map_opened(
     window = scene_window(scene, config)
     with unfinished_run(outputs, asked, unfinished) as run:
         staged = run.staged
-        with _timed(timings, "segment"):
-            labels = _segmented(scene, segmenter, run, config, window, progress)
+        labels = _segmented(scene, segmenter, run, config, window, timings, progress)
         areas = _write_companions(scene, labels, staged, config, window, timings)
         report = _report(scene, segmenter, config, asked, areas)
         report["outputs"] = {kind: described(path) for kind, path in staged.items() if kind != "run"}
@@ -188,24 +184,29 @@ def scene_window(scene: Scene, config: SegmentConfig) -> Window | None:
     return None if config.bounds is None else bounds_window(scene.grid, config.bounds, config.bounds_crs)
 
 
-def opened(optical: str | Path | None, sar: str | Path | None, config: SegmentConfig) -> Scene:
-    """The scene as the settings say to read and to align it."""
-    scene = open_scene(
-        optical,
-        sar,
-        bands=config.bands,
-        sar_bands=config.sar_bands,
-        optical_scale=config.optical_scale,
-        sar_scale=config.sar_scale,
-        nodata=config.nodata,
-        speckle=config.speckle,
-        clouds=config.clouds,
-        mask_clouds=config.mask_clouds,
-        gcps=config.gcps,
-        pixel_grid=config.pixel_grid,
-        shift=config.shift,
-    )
-    return coregistered(scene, config.coregister)
+def opened(
+    optical: str | Path | None, sar: str | Path | None, config: SegmentConfig, timings: dict[str, float] | None = None
+) -> Scene:
+    """The scene as the settings say to read and to align it; `timings` gets the seconds of both."""
+    timings = {} if timings is None else timings
+    with timed(timings, "open"):
+        scene = open_scene(
+            optical,
+            sar,
+            bands=config.bands,
+            sar_bands=config.sar_bands,
+            optical_scale=config.optical_scale,
+            sar_scale=config.sar_scale,
+            nodata=config.nodata,
+            speckle=config.speckle,
+            clouds=config.clouds,
+            mask_clouds=config.mask_clouds,
+            gcps=config.gcps,
+            pixel_grid=config.pixel_grid,
+            shift=config.shift,
+        )
+    with timed(timings, "shift"):
+        return coregistered(scene, config.coregister)
 
 
 def _segmented(
@@ -214,6 +215,7 @@ def _segmented(
     run: Run,
     config: SegmentConfig,
     window: Window | None,
+    timings: dict[str, float],
     progress: Progress | None,
 ) -> LabelRaster:
     return segment(
@@ -226,6 +228,7 @@ def _segmented(
         min_score=config.min_score,
         confidence=run.staged.get("confidence"),
         blocks=run.blocks,
+        timings=timings,
         progress=progress,
         co=config.co,
     )
@@ -245,10 +248,10 @@ def _write_companions(
     from mmovseg_geo.report import write_preview
 
     staged["style"].write_text(raster_style(labels.vocabulary), encoding="utf-8")
-    with _timed(timings, "areas"):
+    with timed(timings, "areas"):
         areas = class_areas(labels)
     if "polygons" in staged:
-        with _timed(timings, "polygons"):
+        with timed(timings, "polygons"):
             polygonize_to(
                 labels,
                 staged["polygons"],
@@ -259,7 +262,7 @@ def _write_companions(
                 lco=config.lco,
             )
     if "preview" in staged:
-        with _timed(timings, "preview"):
+        with timed(timings, "preview"):
             write_preview(staged["preview"], scene, labels, areas=areas, window=window)
     return areas
 
@@ -294,10 +297,3 @@ def _remove_left_over(outputs: Mapping[str, Path]) -> None:
     for kind, suffix in SUFFIXES.items():
         if kind not in outputs:
             Path(stem + suffix).unlink(missing_ok=True)
-
-
-@contextmanager
-def _timed(timings: dict[str, float], name: str) -> Iterator[None]:
-    started = time.perf_counter()
-    yield
-    timings[name] = timings.get(name, 0.0) + time.perf_counter() - started

@@ -1,34 +1,48 @@
-"""The whole journey, on one page: tiles of a scene, scores of a segmenter, finished rows, a map."""
+"""The whole journey, on one page: tiles of a scene, scores of a segmenter, finished rows, a map.
+
+Reading, copying, the model, stitching and deciding, and writing are stages at work at the same time, each in threads of
+its own. Between two of them wait a few batches or strips at most, so that memory stays bounded.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+import logging
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 import mmovseg_geo
 from mmovseg_geo.blocks import Blocks, Strip
-from mmovseg_geo.errors import ConfigError, SceneError
+from mmovseg_geo.decision import Decision
+from mmovseg_geo.errors import DeviceFailed, OutOfMemory, SceneError, is_device_failure, is_out_of_memory
 from mmovseg_geo.grid import Window
-from mmovseg_geo.models.segmenter import Segmenter
+from mmovseg_geo.models.segmenter import ON_HOST, Segmenter, Transfer
+from mmovseg_geo.rasters.ahead import READING, Reading, read_ahead
 from mmovseg_geo.rasters.labels import LabelRaster, LabelWriter
 from mmovseg_geo.rasters.scene import Scene
-from mmovseg_geo.stitch import Stitcher, to_numpy
+from mmovseg_geo.stages import ahead, behind, timed
+from mmovseg_geo.stitch import Stitcher
 from mmovseg_geo.tiles import Batch, Tile, Tiling
-from mmovseg_geo.vocabulary import Vocabulary
+
+logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 """Told the number of tiles done and of all tiles."""
 
-CLAIM = 0.5
-"""With a background class, the value that a class must reach to claim a pixel."""
+Rows = tuple[int, Any, NDArray[np.bool_]]
+"""First row, blended scores (Q, h, W) or None where nothing was seen, and which pixels were (h, W)."""
+
+WAITING = 3
+"""Batches at a time before the model and after it: one is made, one waits, one is at work."""
+DECIDED = 8
+"""Blocks of decided rows that may wait for the one who writes them."""
 
 
 def segment(
@@ -39,10 +53,12 @@ def segment(
     window: Window | None = None,
     tiling: Tiling | None = None,
     batch_size: int = 4,
+    reading: Reading = READING,
     min_score: float | None = None,
     confidence: str | Path | None = None,
-    progress: Progress | None = None,
     blocks: Blocks | None = None,
+    timings: MutableMapping[str, float] | None = None,
+    progress: Progress | None = None,
     co: Mapping[str, str] | None = None,
     overwrite: bool = False,
 ) -> LabelRaster:
@@ -51,90 +67,150 @@ def segment(
     Args:
         out: the label raster; `confidence`: where to write a raster of 0..100, or None for none.
         window: the rows and columns to map; tiles stay those of the whole scene, so labels do not depend on it.
+        batch_size: tiles computed at once; fewer where memory runs out. `reading`: how they are read ahead.
         min_score: class values below it become background. By default 0.5 where there is a background class, and 0
             where the method scores the background like any other class.
         blocks: where finished strips are kept, and strips that an interrupted run finished are found.
+        timings: gets the seconds from the first read to the last row (`stream`) and of finishing the files (`close`).
         co: GDAL creation options, passed on untouched.
 
     Raises:
         SceneError: the scene has none of the segmenter's sensors, or cannot be read.
         ConfigError: `min_score` without a background class.
         OutputError: the output exists (and not `overwrite`) or cannot be written.
+        OutOfMemory: one tile is too much.
 
     >>> segment(scene, segmenter, "labels.tif").path                             # doctest: +SKIP
     PosixPath('labels.tif')
     """
-    require_sensors(scene, segmenter.name, segmenter.sensors)
-    tiling = (tiling or segmenter.tiling).fitted(scene.shape)
-    wanted = window or Window(0, 0, *scene.shape)
-    decide = decision(segmenter.vocabulary, min_score, scored=getattr(segmenter, "scores_background", False))
-
-    def computed(first: int, below: int, progress: Progress | None) -> Iterator[Strip]:
-        part = Window(wanted.row + first, wanted.col, below - first, wanted.width)
-        rows = finished_rows(
-            scene, segmenter, window=part, within=wanted, tiling=tiling, batch_size=batch_size, progress=progress
-        )
-        for row, scores, valid in rows:
-            labels, sure = decide(None if scores is None else segmenter.probabilities(scores), valid)
-            yield Strip(first + row, labels, sure)
-
+    journey = Journey.of(scene, segmenter, window=window, tiling=tiling, batch_size=batch_size, reading=reading)
+    decision = Decision(segmenter.vocabulary, min_score, scored=getattr(segmenter, "scores_background", False))
+    timings = {} if timings is None else timings
     with LabelWriter(
         Path(out),
-        scene.grid[wanted.slices],
+        scene.grid[journey.wanted.slices],
         segmenter.vocabulary,
-        tags=provenance(scene, segmenter, tiling, min_score),
+        tags=provenance(scene, segmenter, journey.tiling, min_score),
         confidence=None if confidence is None else Path(confidence),
         co=co or {},
         overwrite=overwrite,
     ) as writer:
-        for strip in strips(wanted, tiling, scene.shape, computed, blocks=blocks, progress=progress):
+
+        def put(strip: Strip) -> None:
+            if blocks is not None:
+                blocks.put(strip)
             writer.write(strip.row, strip.labels, strip.confidence)
+
+        with timed(timings, "stream"):
+            row, height = 0, journey.wanted.height
+            while row < height:
+                kept = None if blocks is None else blocks.get(row)
+                if kept is not None:
+                    writer.write(row, kept.labels, kept.confidence)
+                    row = kept.bottom
+                    continue
+                below = height if blocks is None else blocks.gap(row, height)
+                finish(journey, decision, put, rows=(row, below), progress=progress)
+                row = below
+        with timed(timings, "close"):
+            writer.close()
     return writer.raster
 
 
-def strips(
-    wanted: Window,
-    tiling: Tiling,
-    shape: tuple[int, int],
-    computed: Callable[[int, int, Progress | None], Iterator[Strip]],
+@dataclass(frozen=True, eq=False)
+class Journey:
+    """What is computed, whichever rows of it: the pixels `wanted` of a scene, by a segmenter, from which tiles."""
+
+    scene: Scene
+    segmenter: Segmenter
+    wanted: Window
+    tiling: Tiling
+    batch_size: int
+    reading: Reading = READING
+
+    @classmethod
+    def of(
+        cls,
+        scene: Scene,
+        segmenter: Segmenter,
+        *,
+        window: Window | None = None,
+        tiling: Tiling | None = None,
+        batch_size: int = 4,
+        reading: Reading = READING,
+    ) -> Journey:
+        """The journey to all pixels of `window`, by default of the scene.
+
+        Raises:
+            SceneError: the scene has none of the segmenter's sensors.
+        """
+        require_sensors(scene, segmenter.name, segmenter.sensors)
+        tiling = (tiling or segmenter.tiling).fitted(scene.shape)
+        return cls(scene, segmenter, window or Window(0, 0, *scene.shape), tiling, batch_size, reading)
+
+    def windows(self) -> list[Window]:
+        """The tiles that the whole takes."""
+        return [window for window in self.tiling.windows(self.scene.shape) if window.intersection(self.wanted)]
+
+    def part(self, rows: tuple[int, int]) -> Window:
+        """The pixels of the rows from the first to above the last, which count from the top of `wanted`."""
+        first, below = rows
+        return Window(self.wanted.row + first, self.wanted.col, below - first, self.wanted.width)
+
+    def batches(self, part: Window) -> list[list[Window]]:
+        """The batches of tiles that a part takes.
+
+        They are those of the whole, so that parts of a map equal a map in one piece to the last bit, though a network
+        may round otherwise in a batch of other tiles.
+        """
+        whole = self.windows()
+        batches = (whole[first : first + self.batch_size] for first in range(0, len(whole), self.batch_size))
+        return [batch for batch in batches if any(window.intersection(part) for window in batch)]
+
+    def edges(self) -> frozenset[int]:
+        """Rows, counted from the top of `wanted`, at which a row of windows begins: what lies above is then final."""
+        return frozenset(start - self.wanted.row for start in self.tiling.starts(self.scene.shape[0]))
+
+
+def finish(
+    journey: Journey,
+    decision: Decision,
+    put: Callable[[Strip], None],
     *,
-    blocks: Blocks | None = None,
+    rows: tuple[int, int],
     progress: Progress | None = None,
-) -> Iterator[Strip]:
-    """All rows of a map from top to bottom; those that `blocks` holds are not computed again, others are put there.
+) -> None:
+    """Compute the strips of some rows, (first, row below), and `put` them one after the other, in another thread.
 
-    Args:
-        wanted: the rows and columns of the map, in a scene of `shape`.
-        computed: the strips of a span of rows (first, row below), which count from the top of the map.
+    The model runs in the thread that calls; the stages before and after it in their own.
     """
-    if blocks is None:
-        yield from computed(0, wanted.height, progress)
-        return
-    edges = {start - wanted.row for start in tiling.starts(shape[0])}
-    row = 0
-    while row < wanted.height:
-        kept = blocks.get(row)
-        if kept is not None:
-            yield kept
-            row = kept.bottom
-            continue
-        below = blocks.gap(row, wanted.height)
+    transfer = transfer_of(journey.segmenter)
+    part = journey.part(rows)
+
+    def decided(finished: Iterator[Rows]) -> Iterator[tuple[int, NDArray[np.bool_], Any]]:
+        for row, scores, valid in finished:
+            if scores is None:
+                yield row, valid, None
+            else:
+                yield row, valid, transfer.to_host(*decision.decided(journey.segmenter.probabilities(scores)))
+
+    def written(scored: Iterator[list[Scored]]) -> None:
+        edges = journey.edges()
         parts: list[Strip] = []
-        for part in computed(row, below, progress):
-            parts.append(part)
+        for row, valid, arrived in ahead(decided(blended(journey, part, scored)), DECIDED, name="stitch"):
+            winner, confidence = (None, None) if arrived is None else arrived()
+            parts.append(Strip(rows[0] + row, *decision.finished(winner, confidence, valid)))
             # Rows that one row of windows finishes are kept together.
-            if part.bottom in edges or part.bottom == below:
-                whole = joined(parts)
-                blocks.put(whole)
-                yield whole
+            if parts[-1].bottom in edges or parts[-1].bottom == rows[1]:
+                put(Strip.joined(parts))
                 parts = []
-        row = below
 
-
-def joined(parts: list[Strip]) -> Strip:
-    """Strips that follow each other as one."""
-    labels, confidence = ([getattr(part, name) for part in parts] for name in ("labels", "confidence"))
-    return Strip(parts[0].row, np.concatenate(labels), np.concatenate(confidence))
+    try:
+        behind(written, scored(journey, part, transfer, progress), name="write")
+    except RuntimeError as error:
+        if is_device_failure(error):
+            raise DeviceFailed(f"The GPU stopped working ({str(error).splitlines()[0]}).") from error
+        raise
 
 
 def finished_rows(
@@ -142,41 +218,103 @@ def finished_rows(
     segmenter: Segmenter,
     *,
     window: Window | None = None,
-    within: Window | None = None,
     tiling: Tiling | None = None,
     batch_size: int = 4,
     progress: Progress | None = None,
-) -> Iterator[tuple[int, Any, NDArray[np.bool_]]]:
+) -> Iterator[Rows]:
     """Blended scores of a scene, some rows at a time: (first row, scores (Q, h, W) or None, valid (h, W)).
 
     Scores stay on the device that made them. Rows count from the top of `window`; where no tile of a block holds
     a valid pixel, scores may be None.
-
-    Args:
-        within: what `window` is a part of. Batches are those of the whole, so that the parts of a map are equal to
-            the last bit to a map in one piece, though a network may round otherwise in a batch of other tiles.
     """
-    require_sensors(scene, segmenter.name, segmenter.sensors)
-    height, width = scene.shape
-    tiling = (tiling or segmenter.tiling).fitted((height, width))
-    wanted = window or Window(0, 0, height, width)
-    whole = [w for w in tiling.windows((height, width)) if w.intersection(within or wanted)]
-    groups = (whole[first : first + batch_size] for first in range(0, len(whole), batch_size))
-    needed = [group for group in groups if any(w.intersection(wanted) for w in group)]
-    total = sum(map(len, needed))
-    stitcher = Stitcher((height, width), wanted, tiling, segmenter.planes)
-    for done, tiles in _read_ahead(scene, needed):
-        # What only another sensor saw is no data to this method.
-        seen = [tile.seen_by(segmenter.sensors) for tile in tiles]
-        with_data = [tile for tile, valid in zip(tiles, seen, strict=True) if valid.any()]
-        scores = iter(segmenter(Batch.stack(with_data)) if with_data else ())
-        for tile, valid in zip(tiles, seen, strict=True):
-            yield from stitcher.release(tile.window.row)
-            if valid.any():
-                stitcher.add(tile.window, next(scores), valid)
+    journey = Journey.of(scene, segmenter, window=window, tiling=tiling, batch_size=batch_size)
+    yield from blended(journey, journey.wanted, scored(journey, journey.wanted, transfer_of(segmenter), progress))
+
+
+def transfer_of(segmenter: Segmenter) -> Transfer:
+    """How tiles reach a segmenter."""
+    found: Transfer | None = getattr(segmenter, "transfer", None)
+    return found or ON_HOST
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """A tile's scores (Q, size, size) and which pixels were seen (size, size); None where none was.
+
+    `mask` is `valid` where the scores are, if it is there.
+    """
+
+    window: Window
+    valid: NDArray[np.bool_] | None
+    scores: Any = None
+    mask: Any = None
+
+
+def scored(
+    journey: Journey, part: Window, transfer: Transfer, progress: Progress | None = None
+) -> Iterator[list[Scored]]:
+    """The tiles that a part takes with their scores, batch by batch; the next ones are read and copied meanwhile."""
+    segmenter, batches = journey.segmenter, journey.batches(part)
+    limit, done, total = journey.batch_size, 0, sum(map(len, batches))
+    for tiles, copied in ahead(_copied(journey, batches, transfer), name="copy"):
+        found: list[Any] = []
+        batch = None if copied is None else copied()
+        while batch is not None and len(found) < len(batch):
+            some = batch.part(len(found), len(found) + limit)
+            try:
+                scores = segmenter(some)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                if len(some) == 1:
+                    raise OutOfMemory(
+                        f"Out of memory with a single tile of {journey.tiling.size} pixels and "
+                        f"{len(segmenter.vocabulary)} classes. Use smaller tiles (--tile-size), fewer classes, or "
+                        "another --precision or --device."
+                    ) from error
+            else:
+                masks = some.seen_by(segmenter.sensors) if transfer is not ON_HOST else [None] * len(some)
+                found += zip(scores, masks, strict=True)
+                continue
+            # Outside of the handler nothing holds the failed computation's memory any more.
+            limit = len(some) // 2
+            logger.warning("Memory ran out with %d tiles at once; going on with %d.", len(some), limit)
+        scores_of = iter(found)
+        yield [Scored(window, valid, *(() if valid is None else next(scores_of))) for window, valid in tiles]
+        done += len(tiles)
         if progress:
             progress(done, total)
+
+
+def blended(journey: Journey, part: Window, batches: Iterable[list[Scored]]) -> Iterator[Rows]:
+    """The finished rows of a part, from the scores of its tiles."""
+    height = journey.scene.shape[0]
+    stitcher = Stitcher(journey.scene.shape, part, journey.tiling, journey.segmenter.planes)
+    for batch in batches:
+        for tile in batch:
+            yield from stitcher.release(tile.window.row)
+            if tile.valid is not None:
+                stitcher.add(tile.window, tile.scores, tile.valid, tile.mask)
     yield from stitcher.release(height)
+
+
+def _copied(
+    journey: Journey, batches: list[list[Window]], transfer: Transfer
+) -> Iterator[tuple[list[tuple[Window, NDArray[np.bool_] | None]], Callable[[], Batch] | None]]:
+    """Which pixels of each tile of a batch were seen, and what gives the batch of those with data to the model."""
+    sensors = journey.segmenter.sensors
+    windows = [window for batch in batches for window in batch]
+    with closing(read_ahead(journey.scene, windows, journey.reading)) as tiles:
+        for batch in batches:
+            members: list[tuple[Window, NDArray[np.bool_] | None]] = []
+            with_data: list[Tile] = []
+            for tile in islice(tiles, len(batch)):
+                # What only another sensor saw is no data to this method.
+                seen = tile.seen_by(sensors)
+                members.append((tile.window, seen if seen.any() else None))
+                if seen.any():
+                    with_data.append(tile)
+            yield members, transfer.to_device(Batch.stack(with_data)) if with_data else None
 
 
 def require_sensors(scene: Scene, model: str, sensors: Collection[str]) -> None:
@@ -191,72 +329,6 @@ def require_sensors(scene: Scene, model: str, sensors: Collection[str]) -> None:
             f"{model} needs {wanted} images; {scene.name} has {', '.join(scene.sensors)}.\n"
             f"  Give {wanted} images, or choose another --model: `mmovseg models list` tells their sensors."
         )
-
-
-def _read_ahead(scene: Scene, groups: list[list[Window]]) -> Iterator[tuple[int, list[Tile]]]:
-    """Groups of tiles with the number read so far; the next group is read while the segmenter works on this one."""
-
-    def read(group: list[Window]) -> list[Tile]:
-        return [scene.read(window) for window in group]
-
-    with _reader() as pool:
-        ahead: Future[list[Tile]] | None = None
-        done = 0
-        for group in groups:
-            following = pool.submit(read, group)
-            if ahead is not None:
-                tiles = ahead.result()
-                yield (done := done + len(tiles)), tiles
-            ahead = following
-        if ahead is not None:
-            tiles = ahead.result()
-            yield done + len(tiles), tiles
-
-
-@contextmanager
-def _reader() -> Iterator[ThreadPoolExecutor]:
-    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mmovseg-read")
-    try:
-        yield pool
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def decision(
-    vocabulary: Vocabulary, min_score: float | None, *, scored: bool = False
-) -> Callable[[Any, NDArray[np.bool_]], tuple[NDArray[Any], NDArray[np.uint8]]]:
-    """How class values (K, h, W) become labels and a confidence of 0..100; both are no-data where not valid.
-
-    `scored` says that the background is among the K classes, and wins pixels as they do.
-
-    Raises:
-        ConfigError: a `min_score` without a background class.
-    """
-    background = vocabulary.background
-    if min_score is None:
-        min_score = CLAIM if background and not scored else 0.0
-    if min_score > 0 and not background:
-        raise ConfigError(f"A minimum score of {min_score:g} needs a background class for the rest: add --background.")
-    classes = vocabulary.classes if scored else vocabulary.scored
-    ids = np.array([entry.id for entry in classes], dtype=vocabulary.dtype)
-
-    def decide(values: Any, valid: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[np.uint8]]:
-        labels = np.full(valid.shape, vocabulary.ignore, dtype=vocabulary.dtype)
-        confidence = np.full(valid.shape, 255, dtype=np.uint8)
-        if values is None:
-            return labels, confidence
-        xp = array_namespace(values)
-        winner = ids[to_numpy(xp.argmax(values, axis=0))]
-        best = to_numpy(xp.max(values, axis=0))
-        if background:
-            unclaimed = (best < min_score) & (winner != background.id)
-            winner[unclaimed] = background.id
-            best = np.where(unclaimed, 1 - best, best)
-        np.copyto(labels, winner, where=valid)
-        np.copyto(confidence, np.clip(np.round(best * 100), 0, 100).astype(np.uint8), where=valid)
-        return labels, confidence
-
-    return decide
 
 
 def provenance(scene: Scene, segmenter: Segmenter, tiling: Tiling, min_score: float | None = None) -> dict[str, str]:

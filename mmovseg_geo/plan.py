@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from mmovseg_geo.config import SegmentConfig
+from mmovseg_geo.decision import Decision
 from mmovseg_geo.grid import Window
 from mmovseg_geo.maps import load_for, opened, planned_outputs, refuse_existing, require_known_sensors, scene_window
 from mmovseg_geo.models.segmenter import Segmenter
-from mmovseg_geo.pipeline import decision, require_sensors
+from mmovseg_geo.pipeline import require_sensors
 from mmovseg_geo.rasters.scene import Scene
 from mmovseg_geo.summary import summary
 from mmovseg_geo.tiles import Batch
@@ -40,7 +41,7 @@ def plan_scene(
         require_known_sensors(scene, config)
         segmenter = load_for(scene, config)
         require_sensors(scene, segmenter.name, segmenter.sensors)
-        decision(segmenter.vocabulary, config.min_score)  # refuses a score that needs a background
+        Decision(segmenter.vocabulary, config.min_score)  # refuses a score that needs a background
         tiling = config.tiling(segmenter.tiling).fitted(scene.shape)
         wanted = window or Window(0, 0, *scene.shape)
         windows = [w for w in tiling.windows(scene.shape) if w.intersection(wanted)]

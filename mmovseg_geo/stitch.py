@@ -1,11 +1,13 @@
 """Overlapping scores of tiles, blended into finished rows in the memory of one strip.
 
-Works on numpy arrays and on torch tensors of any device, wherever the scores were made.
+Works on numpy arrays and on torch tensors of any device, wherever the scores were made. Nothing here waits for a GPU:
+which pixels were seen is known on the host, and scores stay where they are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,8 +17,10 @@ from numpy.typing import NDArray
 from mmovseg_geo.grid import Window
 from mmovseg_geo.tiles import Blend, Tiling
 
-BLOCK_ROWS = 64
-"""Rows released at a time: what follows (class values, labels) needs memory for so many rows only."""
+CACHED_BYTES = 2 * 2**20
+"""Scores released at a time by a CPU: what follows (class values, labels) then finds them in its cache."""
+QUEUED_BYTES = 64 * 2**20
+"""The same of a GPU, which wants few large steps."""
 
 
 def ramp(length: int, blend: Blend) -> NDArray[np.float32]:
@@ -53,11 +57,18 @@ class Stitcher:
     def __init__(self, shape: tuple[int, int], wanted: Window, tiling: Tiling, planes: int) -> None:
         self.shape, self.wanted, self.tiling, self.planes = shape, wanted, tiling, planes
         self._top = wanted.row
+        self._seen = np.zeros((tiling.size, wanted.width), np.bool_)
         self._sums: Any = None
         self._weights: Any = None
+        self._product: Any = None
+        self._side = lru_cache(maxsize=8)(self._placed_side)
 
-    def add(self, window: Window, scores: Any, valid: NDArray[np.bool_]) -> None:
-        """Blend in the scores (Q, size, size) of one window; pixels that are not `valid` add no weight."""
+    def add(self, window: Window, scores: Any, valid: NDArray[np.bool_], mask: Any = None) -> None:
+        """Blend in the scores (Q, size, size) of one window; pixels that are not `valid` add no weight.
+
+        Args:
+            mask: `valid` where the scores are, if it is there already.
+        """
         if self._sums is None:
             self._allocate(scores)
         shared = window.intersection(self.wanted)
@@ -65,14 +76,22 @@ class Stitcher:
             return
         xp = array_namespace(scores)
         down, across = Window(shared.row - window.row, shared.col - window.col, *shared.shape).slices
-        by_row = side_weights(window.row, self.shape[0], self.tiling)[down]
-        by_col = side_weights(window.col, self.shape[1], self.tiling)[across]
-        weight = xp.asarray(by_row[:, None] * by_col[None, :] * valid[down, across], device=device(scores))
         rows, cols = Window(shared.row - self._top, shared.col - self.wanted.col, *shared.shape).slices
-        # A score of an invalid pixel may be NaN, and NaN times a weight of 0 is not 0.
-        weighted = xp.where(weight > 0, scores[:, down, across] * weight, xp.zeros_like(weight))
-        self._sums[:, rows, cols] += weighted
+        by_row = self._side(0, window.row == 0, window.row + self.tiling.size >= self.shape[0])
+        by_col = self._side(1, window.col == 0, window.col + self.tiling.size >= self.shape[1])
+        weight = by_row[down, None] * by_col[None, across]
+        product = self._product[:, : shared.height, : shared.width]
+        seen = valid[down, across]
+        if seen.all():
+            xp.multiply(scores[:, down, across], weight, out=product)
+        else:
+            where = xp.asarray(seen, device=device(scores)) if mask is None else mask[down, across]
+            weight = weight * xp.astype(where, xp.float32)
+            # A score of an invalid pixel may be NaN, and NaN times a weight of 0 is not 0.
+            product = xp.where(where, scores[:, down, across] * weight, xp.zeros_like(weight))
+        self._sums[:, rows, cols] += product
         self._weights[rows, cols] += weight
+        self._seen[rows, cols] |= seen
 
     def release(self, bottom: int) -> Iterator[tuple[int, Any, NDArray[np.bool_]]]:
         """Finished blocks of the wanted rows above scene row `bottom`: (first row, scores (Q, h, W), valid (h, W)).
@@ -81,32 +100,48 @@ class Stitcher:
         """
         bottom = min(bottom, self.wanted.row + self.wanted.height)
         finished = max(bottom - self._top, 0)
-        for first in range(0, finished, BLOCK_ROWS):
-            rows = slice(first, min(first + BLOCK_ROWS, finished))
-            yield self._top + first - self.wanted.row, *self._blended(rows)
+        step = self._rows_at_once()
+        for first in range(0, finished, step):
+            rows = slice(first, min(first + step, finished))
+            yield self._top + first - self.wanted.row, self._blended(rows), self._seen[rows].copy()
         if finished:
             self._drop(finished)
             self._top += finished
 
+    def _rows_at_once(self) -> int:
+        if self._sums is None:
+            return self.tiling.size
+        limit = CACHED_BYTES if str(device(self._sums)) == "cpu" else QUEUED_BYTES
+        return max(1, limit // (4 * self.planes * self.wanted.width))
+
     def _allocate(self, scores: Any) -> None:
         xp = array_namespace(scores)
-        height, width = self.tiling.size, self.wanted.width
-        self._sums = xp.zeros((self.planes, height, width), dtype=xp.float32, device=device(scores))
-        self._weights = xp.zeros((height, width), dtype=xp.float32, device=device(scores))
+        size, width = self.tiling.size, self.wanted.width
+        settings = {"dtype": xp.float32, "device": device(scores)}
+        self._sums = xp.zeros((self.planes, size, width), **settings)
+        self._weights = xp.zeros((size, width), **settings)
+        self._product = xp.empty((self.planes, size, size), **settings)
 
-    def _blended(self, rows: slice) -> tuple[Any, NDArray[np.bool_]]:
+    def _placed_side(self, axis: int, first: bool, last: bool) -> Any:
+        """The weights along a side, where the scores are: they depend on which ends have neighbors alone."""
+        size = self.tiling.size
+        length = size if first and last else 3 * size
+        start = 0 if first else length - size if last else size
+        xp = array_namespace(self._sums)
+        return xp.asarray(side_weights(start, length, self.tiling), device=device(self._sums))
+
+    def _blended(self, rows: slice) -> Any:
         if self._sums is None:
-            return None, np.zeros((rows.stop - rows.start, self.wanted.width), dtype=bool)
+            return None
         xp = array_namespace(self._sums)
         weights = self._weights[rows]
-        seen = weights > 0
-        return self._sums[:, rows] / xp.where(seen, weights, xp.ones_like(weights)), to_numpy(seen)
+        return self._sums[:, rows] / xp.where(weights > 0, weights, xp.ones_like(weights))
 
     def _drop(self, count: int) -> None:
         """Move the rows below the first `count` to the top, and clear what they leave."""
-        if self._sums is None:
-            return
-        for buffer in (self._sums, self._weights):
+        for buffer in (self._seen, self._sums, self._weights):
+            if buffer is None:
+                continue
             rows = buffer.shape[-2]
             # Rows move up in steps of `count`, so that source and target of one copy never overlap.
             for row in range(count, rows, count):

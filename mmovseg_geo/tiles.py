@@ -117,6 +117,28 @@ class Batch:
         """(B, H, W) bool: pixels that at least one sensor saw."""
         return either(self.optical_valid, self.sar_valid)
 
+    def seen_by(self, sensors: Collection[Sensor]) -> NDArray[np.bool_]:
+        """(B, H, W) bool: pixels that at least one of these sensors saw; the batch carries at least one of them."""
+        return either(
+            self.optical_valid if "optical" in sensors else None, self.sar_valid if "sar" in sensors else None
+        )
+
+    def part(self, first: int, below: int) -> Batch:
+        """The tiles from the first to before another."""
+        some = slice(first, below)
+
+        def cut(pixels: Any) -> Any:
+            return None if pixels is None else pixels[some]
+
+        return Batch(
+            self.windows[some],
+            cut(self.optical),
+            cut(self.sar),
+            cut(self.optical_valid),
+            cut(self.sar_valid),
+            self.gsd_m,
+        )
+
     @classmethod
     def stack(cls, tiles: Sequence[Tile]) -> Batch:
         """A batch of tiles of one scene, so that all have the same sensors, shape and ground sampling distance."""

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
+import numpy as np
+
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from mmovseg_geo.tiles import Batch, Sensor, Tiling
     from mmovseg_geo.vocabulary import Vocabulary
 
@@ -25,6 +30,8 @@ class Segmenter(Protocol):
         provenance: model name, revision (sha256 of the weights), precision, prompts: JSON-able values for map tags.
 
     A method that scores the background like any other class says so by an attribute `scores_background`, which is true.
+    One that computes on a GPU has an attribute `transfer`, a `Transfer` that keeps it busy; its batches then hold what
+    `to_device` makes of the arrays.
     """
 
     name: str
@@ -41,3 +48,45 @@ class Segmenter(Protocol):
     def probabilities(self, scores: Array) -> Array:
         """Averaged scores (Q, H, W) to class values (K, H, W) in [0, 1], K without a background that is not scored."""
         ...
+
+
+class Transfer(Protocol):
+    """How tiles reach a segmenter and bytes come back, started by one thread and waited for by another."""
+
+    def to_device(self, batch: Batch) -> Callable[[], Batch]:
+        """Start copying a batch; the thread of the model calls what this returns, to have it."""
+        ...
+
+    def to_host(self, *arrays: Array) -> Callable[[], tuple[NDArray[Any], ...]]:
+        """Start copying arrays to the host; who needs them calls what this returns."""
+        ...
+
+    def free_bytes(self) -> int:
+        """Memory that is left where the scores are made."""
+        ...
+
+    def peak_of(self, work: Callable[[], object]) -> int:
+        """Bytes that work takes there at its peak."""
+        ...
+
+
+class _OnHost:
+    """Nothing needs to move, and memory is that of the process, which `mmovseg_geo.memory` knows."""
+
+    def to_device(self, batch: Batch) -> Callable[[], Batch]:
+        return lambda: batch
+
+    def to_host(self, *arrays: Array) -> Callable[[], tuple[NDArray[Any], ...]]:
+        return lambda: tuple(
+            array if isinstance(array, np.ndarray) else np.asarray(array.detach().cpu()) for array in arrays
+        )
+
+    def free_bytes(self) -> int:
+        raise NotImplementedError
+
+    def peak_of(self, work: Callable[[], object]) -> int:
+        raise NotImplementedError
+
+
+ON_HOST: Transfer = _OnHost()
+"""For segmenters that take and give what is in the memory of the host (or of a GPU, and then everybody waits)."""

@@ -39,7 +39,7 @@ def segment(*inputs: Path, options: Sequence[str] = ()) -> dict[str, float]:
         if os.waitstatus_to_exitcode(status):
             raise SystemExit(f"{' '.join(command)} failed")
         (run,) = Path(out, "map").glob("*_run.json")
-        seconds = json.loads(run.read_text(encoding="utf-8"))["timings_s"]["segment"]
+        seconds = json.loads(run.read_text(encoding="utf-8"))["timings_s"]["stream"]
     height, width = (int(side) for side in inputs[0].stem.split("_")[1].split("x"))
     return {
         "wall_s": wall,

@@ -76,7 +76,7 @@ def test_json_is_one_object_with_outputs_and_timings(scene, run):
     assert told["command"] == "segment"
     assert set(told["outputs"]) == {"labels", "confidence", "style", "polygons", "preview", "run"}
     assert told["outputs"]["labels"] == "s2_mmovseg/s2_labels.tif"
-    assert told["timings_s"]["segment"] >= 0
+    assert {"open", "shift", "load_model", "stream", "close"} <= told["timings_s"].keys()
     assert told["counts"]["pixels"] == 64 * 64
     assert isinstance(told["warnings"], list)
 

@@ -19,6 +19,7 @@ def tilings(draw):
     return Tiling(size, draw(st.integers(0, size - 1)), draw(st.sampled_from(["linear", "cosine", "uniform"])))
 
 
+@settings(deadline=None)
 @given(tilings(), sides, sides)
 def test_windows_cover_every_pixel_and_stay_inside(tiling, height, width):
     covered = np.zeros((height, width), dtype=int)

@@ -2,43 +2,21 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from mmovseg_geo.errors import ConfigError, SceneError
+from mmovseg_geo.blocks import Strip
+from mmovseg_geo.decision import Decision
+from mmovseg_geo.errors import ConfigError, DeviceFailed, OutOfMemory, SceneError
 from mmovseg_geo.grid import Window
 from mmovseg_geo.models.threshold import ThresholdSegmenter
-from mmovseg_geo.pipeline import decision, finished_rows
-from mmovseg_geo.tiles import Tile, Tiling
+from mmovseg_geo.pipeline import Journey, finish, finished_rows
+from mmovseg_geo.tiles import Batch, Tiling
 from mmovseg_geo.vocabulary import Vocabulary
-
-
-class MemoryScene:
-    """A gray optical scene, and optionally SAR, held as arrays with NaN where there is no data."""
-
-    def __init__(self, optical=None, sar=None):
-        self.layers = {"optical": optical, "sar": sar}
-        shape = next(layer.shape for layer in (optical, sar) if layer is not None)
-        self.grid, self.shape = SimpleNamespace(shape=shape), shape
-        self.sensors = frozenset(name for name, layer in self.layers.items() if layer is not None)
-        self.name = "memory"
-        self.reads = 0
-
-    def read(self, window):
-        self.reads += 1
-        pixels = {"optical": (None, None), "sar": (None, None)}
-        for name, bands in (("optical", 3), ("sar", 2)):
-            layer = self.layers[name]
-            if layer is not None:
-                tile = np.full(window.shape, np.nan, dtype=np.float32)
-                part = layer[window.slices]
-                tile[: part.shape[0], : part.shape[1]] = part
-                valid = ~np.isnan(tile)
-                pixels[name] = (np.stack([np.where(valid, tile, 0)] * bands), valid)
-        (optical, optical_valid), (sar, sar_valid) = pixels["optical"], pixels["sar"]
-        return Tile(window, optical, sar, optical_valid, sar_valid, 10.0)
+from tests.memory_scene import MemoryScene
 
 
 def brightness(scene, **settings):
@@ -129,38 +107,38 @@ def test_a_failing_read_ends_the_run():
 
 
 def test_the_highest_value_wins_and_is_the_confidence():
-    decide = decision(Vocabulary.of("a,b"), None)
+    decide = Decision(Vocabulary.of("a,b"), None)
     labels, confidence = decide(np.array([[[0.2, 0.7]], [[0.6, 0.1]]]), np.array([[True, True]]))
     assert labels.tolist() == [[2, 1]]
     assert confidence.tolist() == [[60, 70]]
 
 
 def test_a_pixel_that_no_class_claims_is_background():
-    decide = decision(Vocabulary.of("a,background"), None)
+    decide = Decision(Vocabulary.of("a,background"), None)
     labels, confidence = decide(np.array([[[0.2, 0.7]]]), np.array([[True, True]]))
     assert labels.tolist() == [[0, 1]]
     assert confidence.tolist() == [[80, 70]]
 
 
 def test_pixels_without_data_are_no_class():
-    labels, confidence = decision(Vocabulary.of("a,b"), None)(np.ones((2, 1, 2)), np.array([[True, False]]))
+    labels, confidence = Decision(Vocabulary.of("a,b"), None)(np.ones((2, 1, 2)), np.array([[True, False]]))
     assert labels.tolist() == [[1, 255]]
     assert confidence.tolist() == [[100, 255]]
 
 
 def test_a_minimum_score_without_background_is_refused():
     with pytest.raises(ConfigError, match="--background"):
-        decision(Vocabulary.of("a,b"), 0.3)
+        Decision(Vocabulary.of("a,b"), 0.3)
 
 
 def test_a_background_that_is_scored_wins_pixels_and_takes_those_below_the_minimum():
     vocabulary = Vocabulary.of("background,a,b")
     values = np.array([[[0.5, 0.2, 0.3]], [[0.4, 0.7, 0.3]], [[0.1, 0.1, 0.35]]])
     valid = np.ones((1, 3), bool)
-    labels, confidence = decision(vocabulary, None, scored=True)(values, valid)
+    labels, confidence = Decision(vocabulary, None, scored=True)(values, valid)
     assert labels.tolist() == [[0, 1, 2]]
     assert confidence.tolist() == [[50, 70, 35]]
-    labels, confidence = decision(vocabulary, 0.6, scored=True)(values, valid)
+    labels, confidence = Decision(vocabulary, 0.6, scored=True)(values, valid)
     assert labels.tolist() == [[0, 1, 0]]
     assert confidence.tolist() == [[50, 70, 65]]
 
@@ -173,3 +151,171 @@ def test_what_only_another_sensor_saw_is_no_data_to_a_method():
     scene = MemoryScene(optical, sar)
     seen = np.concatenate([valid for _, _, valid in finished_rows(scene, segmenter, tiling=Tiling(32, 8))])
     np.testing.assert_array_equal(seen, ~np.isnan(optical))
+
+
+class ContextSegmenter:
+    """Scores that depend on a tile's frame as a network's do: in each plane waves times the tile's pixels."""
+
+    name, sensors, tiling = "context", frozenset({"optical"}), Tiling(32, 12)
+
+    def __init__(self, planes, convert=np.asarray, most=100):
+        self.vocabulary = Vocabulary.of([f"class {number}" for number in range(planes)])
+        self.planes, self.convert, self.most = planes, convert, most
+        self.provenance, self.sizes = {}, []
+
+    def __call__(self, batch):
+        self.sizes.append(len(batch))
+        if len(batch) > self.most:
+            np.empty((len(batch), 2**55), np.uint8)  # a real lack of memory
+        side = np.linspace(0, 3, batch.optical.shape[-1], dtype=np.float32)
+        frame = np.sin(side[:, None] + np.arange(self.planes, dtype=np.float32)[:, None, None] * side)
+        scores = np.float32(0.5) + frame * batch.optical[:, :1] / np.float32(600)
+        return self.convert(scores.astype(np.float32))
+
+    def probabilities(self, scores):
+        return scores
+
+
+def blended_in_double(picture, segmenter, tiling):
+    """Scores (Q, H, W) of the whole scene at once, in float64 from the first product on."""
+    height, width = picture.shape
+    sums, weights = np.zeros((segmenter.planes, height, width)), np.zeros((height, width))
+    rise = (np.arange(tiling.overlap) + 0.5) / tiling.overlap
+    for window in tiling.windows(picture.shape):
+        sides = []
+        for start, length in ((window.row, height), (window.col, width)):
+            side = np.ones(tiling.size)
+            if start > 0:
+                side[: tiling.overlap] *= rise
+            if start + tiling.size < length:
+                side[tiling.size - tiling.overlap :] *= rise[::-1]
+            sides.append(side)
+        weight = sides[0][:, None] * sides[1]
+        tile = MemoryScene(picture).read(window)
+        scores = np.asarray(segmenter(Batch.stack([tile])))[0].astype(np.float64)
+        sums[(slice(None), *window.slices)] += scores * weight
+        weights[window.slices] += weight
+    return sums / weights
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+def test_labels_are_those_of_a_blend_of_the_whole_scene_in_double(library):
+    convert = np.asarray if library == "numpy" else pytest.importorskip("torch").from_numpy
+    picture, tiling = a_picture(300, 260), Tiling(32, 12)
+    segmenter = ContextSegmenter(5, convert)
+    exact = blended_in_double(picture, segmenter, tiling)
+    decide = Decision(segmenter.vocabulary, None)
+    labels = np.concatenate(
+        [
+            decide(scores, valid)[0]
+            for _, scores, valid in finished_rows(MemoryScene(picture), segmenter, tiling=tiling, batch_size=3)
+        ]
+    )
+    first, second = np.sort(exact, axis=0)[[-1, -2]]
+    clear = first - second > 1e-5
+    assert clear.mean() > 0.99
+    np.testing.assert_array_equal(labels[clear], 1 + exact.argmax(0)[clear])
+
+
+def finished_strips(journey, rows=None, **settings):
+    strips = []
+    decision = Decision(journey.segmenter.vocabulary, None)
+    finish(journey, decision, strips.append, rows=rows or (0, journey.wanted.height), **settings)
+    return strips
+
+
+def test_parts_of_a_map_are_those_of_the_whole():
+    journey = Journey.of(MemoryScene(a_picture(200, 90)), ContextSegmenter(4), batch_size=4)
+    whole = Strip.joined(finished_strips(journey))
+    for rows in ((0, 200), (37, 120), (199, 200)):
+        part = finished_strips(journey, rows)
+        assert part[0].row == rows[0]
+        joined = Strip.joined(part)
+        np.testing.assert_array_equal(joined.labels, whole.labels[slice(*rows)])
+        np.testing.assert_array_equal(joined.confidence, whole.confidence[slice(*rows)])
+
+
+def test_batches_of_a_part_are_those_of_the_whole():
+    journey = Journey.of(MemoryScene(a_picture(200, 90)), ContextSegmenter(4), batch_size=4)
+    whole = journey.batches(journey.wanted)
+    part = journey.batches(journey.part((100, 120)))
+    assert 0 < len(part) < len(whole)
+    assert all(batch in whole for batch in part)
+
+
+def test_strips_end_where_a_row_of_windows_begins():
+    journey = Journey.of(MemoryScene(a_picture(100, 90)), ContextSegmenter(4), tiling=Tiling(32, 12))
+    strips = finished_strips(journey)
+    assert [strip.row for strip in strips] == [0, 20, 40, 60, 68]
+    assert strips[-1].bottom == 100
+
+
+def test_a_real_lack_of_memory_halves_the_batches_and_changes_nothing(caplog):
+    scene = MemoryScene(a_picture(100, 300))
+    expected = Strip.joined(finished_strips(Journey.of(scene, ContextSegmenter(4), batch_size=8)))
+    small = ContextSegmenter(4, most=2)
+    found = Strip.joined(finished_strips(Journey.of(scene, small, batch_size=8)))
+    assert small.sizes[:4] == [8, 4, 2, 2]
+    assert set(small.sizes[3:]) <= {1, 2}
+    assert "going on with 2" in caplog.text
+    np.testing.assert_array_equal(found.labels, expected.labels)
+    np.testing.assert_array_equal(found.confidence, expected.confidence)
+
+
+def test_a_tile_that_is_too_much_by_itself_is_an_error():
+    with pytest.raises(OutOfMemory, match="single tile of 32 pixels"):
+        finished_strips(Journey.of(MemoryScene(a_picture()), ContextSegmenter(4, most=0), batch_size=4))
+
+
+def test_only_a_lack_of_memory_halves_the_batches():
+    segmenter = ContextSegmenter(4)
+    segmenter.convert = lambda scores: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        finished_strips(Journey.of(MemoryScene(a_picture()), segmenter, batch_size=4))
+    assert segmenter.sizes == [4]
+
+
+def test_a_gpu_that_is_lost_is_told_from_a_bug():
+    def lost(scores):
+        raise RuntimeError("CUDA error: unspecified launch failure\nCompile with ...")
+
+    segmenter = ContextSegmenter(4, lost)
+    with pytest.raises(DeviceFailed, match=r"stopped working \(CUDA error: unspecified launch failure\)"):
+        finished_strips(Journey.of(MemoryScene(a_picture()), segmenter))
+
+
+def test_a_transfer_brings_tiles_to_the_model_and_bytes_back():
+    torch = pytest.importorskip("torch")
+    told = []
+
+    class Wrapped:
+        """Batches of tensors, as on a GPU, in the memory of the host."""
+
+        def to_device(self, batch):
+            told.append(("to device", threading.current_thread().name))
+            image, valid = (torch.from_numpy(part) for part in (batch.optical, batch.optical_valid))
+            return lambda: replace(batch, optical=image, optical_valid=valid)
+
+        def to_host(self, *arrays):
+            told.append(("to host", {array.dtype for array in arrays}))
+            return lambda: tuple(array.numpy() for array in arrays)
+
+    picture = a_picture(100, 90)
+    picture[20:50, :40] = np.nan
+    plain = ContextSegmenter(4, torch.from_numpy)
+    expected = Strip.joined(finished_strips(Journey.of(MemoryScene(picture), plain)))
+    segmenter = ContextSegmenter(4, torch.from_numpy)
+    whole = segmenter.__call__
+    segmenter.transfer = Wrapped()
+
+    class OnDevice(ContextSegmenter):
+        def __call__(self, batch):
+            assert isinstance(batch.optical, torch.Tensor)
+            return whole(replace(batch, optical=batch.optical.numpy()))
+
+    segmenter.__class__ = OnDevice
+    found = Strip.joined(finished_strips(Journey.of(MemoryScene(picture), segmenter)))
+    np.testing.assert_array_equal(found.labels, expected.labels)
+    np.testing.assert_array_equal(found.confidence, expected.confidence)
+    assert ("to device", "mmovseg-copy") in told
+    assert ("to host", {torch.uint8}) in told

@@ -23,6 +23,7 @@ from mmovseg_geo.models.mmovseg.published import Inference, PublishedView, SarAl
 from mmovseg_geo.models.mmovseg.variants import PUBLISHED
 from mmovseg_geo.models.mmovseg.views import CompactView, Pixels, View
 from mmovseg_geo.models.state_dict import load
+from mmovseg_geo.models.transfer import nothing_seen, transfer_to
 from mmovseg_geo.models.weights import Weights, bundled_weights, open_weights
 from mmovseg_geo.tiles import Batch, Sensor
 from mmovseg_geo.vocabulary import Vocabulary
@@ -53,6 +54,7 @@ class MMOVSegSegmenter:
         self.tiling = view.tiling(gsd_m)
         self.device = device_of(device)
         self.dtype = dtype_of(precision, self.device)
+        self.transfer = transfer_to(self.device)
         self.synonyms = synonyms
         self.words = [entry.words[:1] if synonyms == "first" else entry.words for entry in vocabulary.scored]
         self.text = _embedded(network, view, self.words, synonyms).to(self.device)
@@ -92,10 +94,10 @@ class MMOVSegSegmenter:
 
     def _pixels(self, image: NDArray[Any] | None, valid: NDArray[Any] | None) -> Pixels | None:
         """One sensor of the batch, or None where it saw nothing at all."""
-        if image is None or valid is None or not valid.any():
+        if image is None or valid is None or nothing_seen(valid):
             return None
-        mask = torch.from_numpy(valid).to(self.device, torch.float32)
-        return Pixels(torch.from_numpy(image).to(self.device, torch.float32) * mask[:, None], mask)
+        mask = torch.as_tensor(valid).to(self.device, torch.float32)
+        return Pixels(torch.as_tensor(image).to(self.device, torch.float32) * mask[:, None], mask)
 
 
 def mmovseg_compact(

@@ -13,6 +13,7 @@ from mmovseg_geo.errors import ConfigError
 from mmovseg_geo.models.compute import device_of, dtype_of, mixed
 from mmovseg_geo.models.segearth.scoring import class_values
 from mmovseg_geo.models.segearth.view import View
+from mmovseg_geo.models.transfer import nothing_seen, transfer_to
 from mmovseg_geo.tiles import Batch, Sensor
 from mmovseg_geo.vocabulary import Vocabulary
 
@@ -56,6 +57,7 @@ class SegEarthSegmenter:
         self.sensors: frozenset[Sensor] = frozenset(views)
         self.device = device_of(device)
         self.dtype = dtype_of(precision, self.device)
+        self.transfer = transfer_to(self.device)
         self.optical_weight = optical_weight
         self.counts = [len(entry.words) for entry in vocabulary.classes]
         self.tiling = next(iter(self.views.values())).recipe.tiling()
@@ -108,10 +110,10 @@ class SegEarthSegmenter:
         self, view: View, image: NDArray[Any] | None, valid: NDArray[Any] | None, shape: tuple[int, ...]
     ) -> tuple[Tensor, Tensor]:
         """Scores (B, Q, H, W) of one sensor and its validity (B, 1, H, W); zeros where it saw nothing at all."""
-        if image is None or valid is None or not valid.any():
+        if image is None or valid is None or nothing_seen(valid):
             empty = torch.zeros(shape[0], 1, *shape[1:], device=self.device)
             return empty.expand(-1, sum(self.counts), -1, -1), empty
-        mask = torch.from_numpy(valid).to(self.device, torch.float32)
+        mask = torch.as_tensor(valid).to(self.device, torch.float32)
         with mixed(self.device, self.dtype):
-            scores = view(torch.from_numpy(image).to(self.device, torch.float32) * mask[:, None], mask)
+            scores = view(torch.as_tensor(image).to(self.device, torch.float32) * mask[:, None], mask)
         return scores.float(), mask[:, None]

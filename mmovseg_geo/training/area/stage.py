@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmovseg_geo.datasets.codes import IGNORE
+from mmovseg_geo.decision import CLAIM
 from mmovseg_geo.errors import WeightsError
 from mmovseg_geo.models.mmovseg import compact
 from mmovseg_geo.models.mmovseg.network import MMOVSeg
 from mmovseg_geo.models.mmovseg.views import CompactView, Pixels
 from mmovseg_geo.models.state_dict import load
 from mmovseg_geo.models.weights import Weights, bundled_weights, open_weights
-from mmovseg_geo.pipeline import CLAIM
 from mmovseg_geo.report import colored
 from mmovseg_geo.training.area.loss import labelled_loss
 from mmovseg_geo.training.concepts import FALSE, TRUE, UNASKED
