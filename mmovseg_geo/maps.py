@@ -12,13 +12,15 @@ from typing import Any
 from mmovseg_geo.config import SegmentConfig
 from mmovseg_geo.errors import OutputError, SceneError
 from mmovseg_geo.grid import Window, bounds_window
+from mmovseg_geo.memory import Fit, fitted
 from mmovseg_geo.models import load_segmenter, sensors_of
 from mmovseg_geo.models.segmenter import Segmenter
-from mmovseg_geo.pipeline import Progress, require_sensors, segment
+from mmovseg_geo.pipeline import Journey, Progress, require_sensors, segment
 from mmovseg_geo.rasters.labels import LabelRaster
 from mmovseg_geo.rasters.products.names import scene_name
 from mmovseg_geo.rasters.registration import coregistered
 from mmovseg_geo.rasters.scene import Scene, open_scene
+from mmovseg_geo.rasters.source import caching
 from mmovseg_geo.record import described, finished_before, request
 from mmovseg_geo.stages import timed
 from mmovseg_geo.summary import summary
@@ -112,9 +114,10 @@ def map_opened(
     for line in _warnings(scene, segmenter, config):
         logger.warning(line)
     window = scene_window(scene, config)
-    with unfinished_run(outputs, asked, unfinished) as run:
+    fit = run_fit(scene, segmenter, config)
+    with caching(fit.cache_bytes), unfinished_run(outputs, asked, unfinished) as run:
         staged = run.staged
-        labels = _segmented(scene, segmenter, run, config, window, timings, progress)
+        labels = _segmented(scene, segmenter, run, config, window, fit, timings, progress)
         areas = _write_companions(scene, labels, staged, config, window, timings)
         report = _report(scene, segmenter, config, asked, areas)
         report["outputs"] = {kind: described(path) for kind, path in staged.items() if kind != "run"}
@@ -184,6 +187,21 @@ def scene_window(scene: Scene, config: SegmentConfig) -> Window | None:
     return None if config.bounds is None else bounds_window(scene.grid, config.bounds, config.bounds_crs)
 
 
+def run_fit(scene: Scene, segmenter: Segmenter, config: SegmentConfig) -> Fit:
+    """How the run is cut so that it fits into memory; a tile is tried where the settings ask for that.
+
+    Raises:
+        ConfigError: the memory that the settings allow is too little.
+    """
+    if config.memory is not None:
+        # What these rooms load counts too.
+        import mmovseg_geo.polygons
+        import mmovseg_geo.report  # noqa: F401
+    window, tiling = scene_window(scene, config), config.tiling(segmenter.tiling)
+    size = None if config.batch_size == "auto" else config.batch_size
+    return fitted(Journey.of(scene, segmenter, window=window, tiling=tiling), size, config.memory)
+
+
 def opened(
     optical: str | Path | None, sar: str | Path | None, config: SegmentConfig, timings: dict[str, float] | None = None
 ) -> Scene:
@@ -215,6 +233,7 @@ def _segmented(
     run: Run,
     config: SegmentConfig,
     window: Window | None,
+    fit: Fit,
     timings: dict[str, float],
     progress: Progress | None,
 ) -> LabelRaster:
@@ -224,7 +243,9 @@ def _segmented(
         run.staged["labels"],
         window=window,
         tiling=config.tiling(segmenter.tiling),
-        batch_size=config.batch_size,
+        # What fitted when the run began decides its batches to the end, unless less fits now.
+        batch_size=min(fit.batch_size, run.settled("batch_size", fit.batch_size)),
+        reading=fit.reading,
         min_score=config.min_score,
         confidence=run.staged.get("confidence"),
         blocks=run.blocks,

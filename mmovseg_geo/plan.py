@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,16 +11,22 @@ from typing import Any
 from mmovseg_geo.config import SegmentConfig
 from mmovseg_geo.decision import Decision
 from mmovseg_geo.grid import Window
-from mmovseg_geo.maps import load_for, opened, planned_outputs, refuse_existing, require_known_sensors, scene_window
+from mmovseg_geo.maps import (
+    load_for,
+    opened,
+    planned_outputs,
+    refuse_existing,
+    require_known_sensors,
+    run_fit,
+    scene_window,
+)
+from mmovseg_geo.memory import Costs
 from mmovseg_geo.models.segmenter import Segmenter
-from mmovseg_geo.pipeline import require_sensors
+from mmovseg_geo.pipeline import Journey, require_sensors
 from mmovseg_geo.rasters.scene import Scene
 from mmovseg_geo.summary import summary
 from mmovseg_geo.tiles import Batch
 
-READ_AHEAD = 2
-"""Batches of tiles in memory: the one at work and the next."""
-RASTER_CACHE_MB = 256
 BYTES_A_PIXEL = 2 * 1.34
 """Labels and confidence with their overviews, before compression."""
 
@@ -45,18 +50,20 @@ def plan_scene(
         tiling = config.tiling(segmenter.tiling).fitted(scene.shape)
         wanted = window or Window(0, 0, *scene.shape)
         windows = [w for w in tiling.windows(scene.shape) if w.intersection(wanted)]
+        fit = run_fit(scene, segmenter, config)
         middle = len(windows) // 2
-        tried = windows[max(0, middle - config.batch_size // 2) :][: config.batch_size]
+        tried = windows[max(0, middle - fit.batch_size // 2) :][: fit.batch_size]
         per_tile = _seconds(scene, segmenter, tried) / len(tried)
-        strip_mb = (segmenter.planes + 1) * tiling.size * wanted.width * 4 / 1e6
-        tiles_mb = READ_AHEAD * config.batch_size * tiling.size**2 * 7 * 4 / 1e6
+        journey = Journey.of(scene, segmenter, window=window, tiling=tiling)
+        peak = fit.peak or Costs.tried(journey).peak(fit.batch_size, fit.reading, fit.cache_bytes)
         return {
             "scene": scene.describe(),
             "model": segmenter.provenance,
             "classes": json.loads(segmenter.vocabulary.to_json()),
             "map": {"height": wanted.height, "width": wanted.width, "gsd_m": scene.gsd_m},
             "tiles": {"size": tiling.size, "overlap": tiling.overlap, "blend": tiling.blend, "count": len(windows)},
-            "memory_mb": round(_resident_mb() + strip_mb + tiles_mb + RASTER_CACHE_MB),
+            "batch_size": fit.batch_size,
+            "memory_mb": round(peak / 1e6),
             "disk_mb_at_most": round(wanted.height * wanted.width * BYTES_A_PIXEL / 1e6, 1),
             "rough_time_s": round(per_tile * len(windows), 1),
             "outputs": [str(path) for path in outputs.values()],
@@ -70,7 +77,8 @@ def plan_lines(plan: Mapping[str, Any]) -> list[str]:
         *summary(plan["scene"]),
         f"model    {plan['model']['model']}: {', '.join(entry['name'] for entry in plan['classes'])}",
         f"map      {area['width']} x {area['height']} pixels",
-        f"tiles    {tiles['count']} of {tiles['size']} pixels, overlap {tiles['overlap']}, {tiles['blend']} blend",
+        f"tiles    {tiles['count']} of {tiles['size']} pixels, overlap {tiles['overlap']}, {tiles['blend']} blend, "
+        f"{plan['batch_size']} at once",
         f"memory   about {plan['memory_mb']} MB for labels and confidence",
         f"disk     at most {plan['disk_mb_at_most']:g} MB for labels and confidence",
         f"time     about {plan['rough_time_s']:g} s for labels and confidence on this machine",
@@ -84,13 +92,3 @@ def _seconds(scene: Scene, segmenter: Segmenter, windows: list[Window]) -> float
         started = time.perf_counter()
         segmenter(Batch.stack([scene.read(window) for window in windows]))
     return time.perf_counter() - started
-
-
-def _resident_mb() -> float:
-    """The most memory this process has held: libraries, model and the tiles that were tried."""
-    try:
-        import resource
-    except ImportError:  # Windows has no such module.
-        return 1000.0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1e6 if sys.platform == "darwin" else 1e3)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mmovseg_geo.models.segmenter import Segmenter
     from mmovseg_geo.rasters.scene import Scene
 
-WITHOUT_EFFECT = frozenset({"overwrite", "resume", "device", "batch_size"})
+WITHOUT_EFFECT = frozenset({"overwrite", "resume", "device", "batch_size", "memory"})
 """Settings that do not change what a run writes."""
 
 AFTER_STRIPS = frozenset({"polygons", "preview", "min_area", "fill_holes", "simplify", "co", "lco"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -74,6 +75,31 @@ def whole(value: Any, *, name: str, least: int) -> int:
     if found != int(found) or found < least:
         raise ConfigError(f"{name} {found:g} is not a whole number of at least {least}.")
     return int(found)
+
+
+def tiles_at_once(value: Any) -> int | str:
+    """A number of tiles, or `auto`."""
+    return "auto" if value == "auto" else whole(value, name="batch-size", least=1)
+
+
+def memory(value: Any) -> int:
+    """`"4GB"`, `"800MB"` or `"4GiB"` as bytes; a whole number is one of bytes already."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([kmgt])(i?)b?\s*", str(value), re.IGNORECASE)
+    if not match or not float(match[1]):
+        raise ConfigError(f"memory {value!r} is not an amount of memory. Write it as 4GB or 800MB.")
+    unit: int = (1024 if match[3] else 1000) ** ("KMGT".index(match[2].upper()) + 1)
+    return round(float(match[1]) * unit)
+
+
+def bytes_text(count: int) -> str:
+    """Bytes as `memory` reads them, rounded up to two digits behind the point, or to megabytes.
+
+    >>> bytes_text(1_234_567_890), bytes_text(640_100_000)
+    ('1.24GB', '641MB')
+    """
+    return f"{math.ceil(count / 10**7) / 100:g}GB" if count >= 10**9 else f"{math.ceil(count / 10**6)}MB"
 
 
 def switch(value: Any, *, name: str) -> bool:
@@ -204,7 +230,8 @@ READERS: dict[str, Callable[[Any], Any]] = {
     "tile_size": partial(whole, name="tile-size", least=1),
     "overlap": partial(whole, name="overlap", least=0),
     "blend": partial(choice, name="blend", among=get_args(Blend)),
-    "batch_size": partial(whole, name="batch-size", least=1),
+    "batch_size": tiles_at_once,
+    "memory": memory,
     "device": device,
     "precision": partial(choice, name="precision", among=get_args(Precision)),
     "polygons": partial(switch, name="polygons"),
@@ -255,9 +282,10 @@ EVAL_READERS: dict[str, Callable[[Any], Any]] = {
         name: READERS[name]
         for name in (
             "model", "model_options", "classes", "classes_file", "min_score", "pixel_grid", "tile_size", "overlap",
-            "blend", "batch_size", "device", "precision", "overwrite",
+            "blend", "device", "precision", "overwrite",
         )
     },
+    "batch_size": partial(whole, name="batch-size", least=1),
     "dataset": partial(path, name="dataset"),
     "data": partial(path, name="data"),
     "split": partial(text, name="split"),

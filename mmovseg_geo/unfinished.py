@@ -51,6 +51,16 @@ class Run:
     staged: dict[str, Path]
     blocks: Blocks
 
+    def settled(self, name: str, value: int) -> int:
+        """What was settled under a name when the run began, now the value if it was not."""
+        path = self.blocks.folder / name
+        try:
+            return int(path.read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(str(value), encoding="ascii")
+            return value
+
 
 def hidden_folder(outputs: Outputs) -> Path:
     """The folder of a run that writes these outputs, while it is at work."""

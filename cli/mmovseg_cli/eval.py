@@ -127,7 +127,11 @@ OPTIONS: dict[str, Any] = {
     "seed": Annotated[
         int | None, _option(SCORES, "--seed", metavar="N", default=DEFAULTS.seed, text="Of clouds and bootstrap.")
     ],
-    **{name: SETTINGS[name] for name in ("min_score", "tile_size", "overlap", "blend", "batch_size")},
+    **{name: SETTINGS[name] for name in ("min_score", "tile_size", "overlap", "blend")},
+    "batch_size": Annotated[
+        int | None,
+        _option(SCORES, "--batch-size", metavar="TILES", default=DEFAULTS.batch_size, text="Tiles computed at once."),
+    ],
     **{name: SETTINGS[name] for name in ("device", "precision")},
     "error_maps": Annotated[
         int | None,

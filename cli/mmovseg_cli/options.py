@@ -215,8 +215,18 @@ SETTINGS: dict[str, Any] = {
         Blend | None, _option(TILES, "--blend", default="the model's", text="Weights of overlapping tiles.")
     ],
     "batch_size": Annotated[
-        int | None,
-        _option(TILES, "--batch-size", metavar="TILES", default=DEFAULTS.batch_size, text="Tiles computed at once."),
+        Text,
+        _option(
+            TILES,
+            "--batch-size",
+            metavar="TILES|auto",
+            default=DEFAULTS.batch_size,
+            text="Tiles computed at once; auto: as many as fit.",
+        ),
+    ],
+    "memory": Annotated[
+        Text,
+        _option(TILES, "--memory", metavar="4GB", text="Memory of this computer that the run may take; never more."),
     ],
     "device": Annotated[
         Text,

@@ -155,6 +155,14 @@ class Scene:
         told: dict[str, Any] = {"rows": self.shift[0], "cols": self.shift[1]}
         return told if self.displacement.model == "shift" else {**told, "displacement": self.displacement.to_json()}
 
+    def bytes_across(self) -> int:
+        """What one row of every file takes, as it is stored but for compression."""
+        layers = (*([self.optical] if self.optical else []), *self.sar)
+        return sum(
+            facts.shape[1] * sum(np.dtype(dtype).itemsize for dtype in facts.dtypes)
+            for facts in (layer.source.facts for layer in layers)
+        )
+
     def close(self) -> None:
         """Close the files; a later read opens them again."""
         for layer in (*([self.optical] if self.optical else []), *self.sar):

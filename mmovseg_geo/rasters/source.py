@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 CACHE_BYTES = 256 * 2**20
 """GDAL keeps this many bytes of decoded blocks unless GDAL_CACHEMAX says otherwise; its own default is 5 % of RAM."""
+_cache_bytes = CACHE_BYTES
 REMOTE = ("/vsi", "http:", "https:", "s3:", "gs:", "az:")
 GDAL_ERRORS = (RasterioError, CPLE_BaseError, OSError)
 """What rasterio lets out, of itself, of GDAL and of the system."""
@@ -41,11 +42,22 @@ FILL_BELOW = -9999.0
 
 def environment(path: str, **options: str) -> Any:
     """GDAL with our defaults for work on `path`, where neither the user's environment nor an outer `Env` sets them."""
-    wanted: dict[str, Any] = {"GDAL_CACHEMAX": CACHE_BYTES, **options}
+    wanted: dict[str, Any] = {"GDAL_CACHEMAX": _cache_bytes, **options}
     if path.startswith(REMOTE):
         wanted["GDAL_DISABLE_READDIR_ON_OPEN"] = "EMPTY_DIR"
     theirs = rasterio.env.getenv() if rasterio.env.hasenv() else {}
     return rasterio.Env(**{key: value for key, value in wanted.items() if key not in os.environ and key not in theirs})
+
+
+@contextmanager
+def caching(count: int) -> Iterator[None]:
+    """Within, GDAL keeps at most `count` bytes of decoded blocks in this process, unless the user sets it."""
+    global _cache_bytes
+    before, _cache_bytes = _cache_bytes, count
+    try:
+        yield
+    finally:
+        _cache_bytes = before
 
 
 @contextmanager

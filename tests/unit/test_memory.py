@@ -1,0 +1,126 @@
+"""How a run is cut so that it fits into memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mmovseg_geo import memory
+from mmovseg_geo.errors import ConfigError
+from mmovseg_geo.memory import LARGEST_BATCH, Fit, fitted, free_bytes, peak_of, resident_bytes
+from mmovseg_geo.models.segmenter import ON_HOST
+from mmovseg_geo.models.threshold import ThresholdSegmenter
+from mmovseg_geo.pipeline import Journey
+from mmovseg_geo.rasters.ahead import READING
+from mmovseg_geo.rasters.source import CACHE_BYTES
+from mmovseg_geo.settings import memory as parsed
+from mmovseg_geo.tiles import Tiling
+from mmovseg_geo.vocabulary import Vocabulary
+from tests.memory_scene import MemoryScene
+
+MB = 10**6
+
+
+@pytest.fixture
+def journey(monkeypatch) -> Journey:
+    """300 MB are held already, and a tile takes 10 MB of work."""
+    monkeypatch.setattr(memory, "resident_bytes", lambda: 300 * MB)
+    monkeypatch.setattr(memory, "peak_of", lambda work: 10 * MB)
+    scene = MemoryScene(np.full((2000, 2000), 90, np.float32))
+    return Journey.of(scene, ThresholdSegmenter(Vocabulary.of("a,b")), tiling=Tiling(128, 16))
+
+
+def test_without_a_wish_no_tile_is_tried(journey):
+    assert fitted(journey, 4, None) == Fit(4, READING, CACHE_BYTES, 0)
+    assert journey.scene.reads == 0
+
+
+def test_where_there_is_room_nothing_is_cut(journey):
+    fit = fitted(journey, 4, 4000 * MB)
+    assert (fit.batch_size, fit.reading, fit.cache_bytes) == (4, READING, CACHE_BYTES)
+    assert 300 * MB < fit.peak < 4000 * MB
+
+
+def test_less_memory_first_takes_from_what_waits_and_then_from_the_batch(journey):
+    fits = [fitted(journey, 8, limit * MB) for limit in (4000, 770, 480, 445)]
+    assert [fit.batch_size for fit in fits] == sorted((fit.batch_size for fit in fits), reverse=True)
+    assert fits[0].batch_size == 8
+    assert fits[-1].batch_size < 4
+    assert fits[-1].cache_bytes < CACHE_BYTES
+    for fit, limit in zip(fits, (4000, 770, 480, 445), strict=True):
+        assert fit.peak <= limit * MB
+
+
+def test_too_little_is_refused_with_what_is_enough(journey):
+    with pytest.raises(ConfigError, match=r"--memory 310MB is too little: this run needs --memory (\w+)") as refused:
+        fitted(journey, 4, 310 * MB)
+    told = str(refused.value).split("needs --memory ")[1].split(" ")[0]
+    assert fitted(journey, 4, parsed(told)).batch_size == 1
+    with pytest.raises(ConfigError):
+        fitted(journey, 4, parsed(told) - 2 * MB)
+
+
+def test_auto_takes_as_many_tiles_as_fit(journey, monkeypatch):
+    monkeypatch.setattr(memory, "free_bytes", lambda: 2 * 800 * MB)
+    some = fitted(journey, None, None)
+    assert 4 < some.batch_size < LARGEST_BATCH
+    assert some.peak <= 1100 * MB
+    monkeypatch.setattr(memory, "free_bytes", lambda: 10**12)
+    assert fitted(journey, None, None).batch_size == LARGEST_BATCH
+    monkeypatch.setattr(memory, "free_bytes", lambda: 0)
+    assert fitted(journey, None, None).batch_size == 1
+
+
+def test_auto_takes_no_more_tiles_than_there_are(journey, monkeypatch):
+    monkeypatch.setattr(memory, "free_bytes", lambda: 10**12)
+    small = MemoryScene(np.full((300, 200), 90, np.float32))
+    tiling = Tiling(128, 16)
+    found = fitted(Journey.of(small, journey.segmenter, tiling=tiling), None, None)
+    assert found.batch_size == tiling.count((300, 200))
+
+
+def test_on_a_gpu_its_memory_decides_the_batch(journey, monkeypatch):
+    class Gpu:
+        """100 MB for the first tile, 60 for each further one."""
+
+        scored: list[int] = []  # noqa: RUF012
+
+        def to_device(self, batch):
+            self.scored.append(len(batch))
+            return ON_HOST.to_device(batch)
+
+        to_host = staticmethod(ON_HOST.to_host)
+
+        def free_bytes(self):
+            return 2000 * MB
+
+        def peak_of(self, work):
+            work()
+            return (40 + 60 * self.scored[-1]) * MB
+
+    monkeypatch.setattr(memory, "free_bytes", lambda: 10**12)
+    journey.segmenter.transfer = Gpu()
+    found = fitted(journey, None, None)
+    assert found.batch_size == 29
+    assert fitted(journey, 8, 4000 * MB).batch_size == 8
+
+
+def test_memory_of_the_process_is_known():
+    before = resident_bytes()
+    assert 10 * MB < before < 10**12
+    assert free_bytes() > 0
+    assert 90 * MB < peak_of(lambda: np.ones(100 * MB, np.uint8)) < 200 * MB
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [("4GB", 4 * 10**9), ("800mb", 800 * MB), ("1.5G", 15 * 10**8), ("2GiB", 2 * 2**30), (" 1 TB ", 10**12), (7, 7)],
+)
+def test_amounts_of_memory(text, count):
+    assert parsed(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "4", "much", "GB", "-1GB", "0GB", "4 gigabytes", True])
+def test_what_is_no_amount_of_memory(text):
+    with pytest.raises(ConfigError, match="4GB or 800MB"):
+        parsed(text)
