@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks speed|memory|models|upsampler|polygons|help [--folder DIR]`: figures of whole commands.
+"""`python -m tests.benchmarks speed|memory|sparse|pipeline|models|upsampler|polygons|help`: figures of whole commands.
 
 Each row is a process of its own; its peak resident memory is what the operating system counted.
 """
@@ -18,8 +18,9 @@ from pathlib import Path
 
 from mmovseg_geo.models import registry
 from tests.benchmarks.random_weights import provide
-from tests.benchmarks.scenes import make_scene
+from tests.benchmarks.scenes import make_scene, make_sparse_scene
 
+WHICH = ("speed", "memory", "sparse", "pipeline", "models", "upsampler", "polygons", "help")
 NETWORKS = ("mmovseg-vitb16-pie", "mmovseg-vitl14-pie", "segearth-ov", "segearth-ov2-sar", "segearth-ov2")
 """A name for each network of the published systems."""
 CLASSES = "water,forest|trees,cropland,building|house,road,bare ground"
@@ -43,7 +44,7 @@ def segment(*inputs: Path, options: Sequence[str] = ()) -> dict[str, float]:
     height, width = (int(side) for side in inputs[0].stem.split("_")[1].split("x"))
     return {
         "wall_s": wall,
-        "segment_s": seconds,
+        "stream_s": seconds,
         "mpx_per_s": height * width / 1e6 / seconds,
         "peak_mb": usage.ru_maxrss / 1024,
     }
@@ -56,13 +57,30 @@ def speed(folder: Path, model: str) -> None:
 
 
 def memory(folder: Path, model: str) -> None:
-    """Peak memory of a large scene, and of one twice as high."""
+    """Peak memory of a large scene, of one four times as high as another, and with a limit."""
     rows = [
-        (f"{height} x 12000, 6 classes, {name}", segment(*make_scene(folder, height, 12000), options=("--model", name)))
-        for height, name in ((12000, model), (12000, "threshold"), (24000, "threshold"))
+        (
+            f"{height} x {width}, 6 classes, {name}",
+            segment(*make_scene(folder, height, width), options=("--model", name)),
+        )
+        for height, width, name in ((4096, 10980, model), (8192, 4096, "threshold"), (32768, 4096, "threshold"))
     ]
+    limited = ("--model", model, "--memory", "1.5GB")
+    rows.append((f"4096 x 10980, {model}, --memory 1.5GB", segment(*make_scene(folder, 4096, 10980), options=limited)))
     table(rows)
-    print(f"\ntwice as high takes {100 * (rows[2][1]['peak_mb'] / rows[1][1]['peak_mb'] - 1):+.1f} % memory")
+    print(f"\nfour times as high takes {100 * (rows[2][1]['peak_mb'] / rows[1][1]['peak_mb'] - 1):+.1f} % memory")
+
+
+def sparse(folder: Path) -> None:
+    """A scene of 1.6 gigapixels, of which one block in a hundred holds data: time and memory, and with a limit."""
+    options = ("--model", "threshold", "--tile-size", "512", "--overlap", "64")
+    optical = make_sparse_scene(folder, 40000, 40000)
+    table(
+        [
+            ("40000 x 40000, sparse, threshold", segment(optical, options=options)),
+            ("the same, --memory 1GB", segment(optical, options=(*options, "--memory", "1GB"))),
+        ]
+    )
 
 
 def models(folder: Path, names: Sequence[str], side: int) -> None:
@@ -74,6 +92,21 @@ def models(folder: Path, names: Sequence[str], side: int) -> None:
         inputs = [scene[sensor] for sensor in registry.entry(name).sensors]
         figures = segment(*inputs, options=("--model", name))
         table([(f"{side} x {side}, 6 classes, {name}", figures)], head=number == 0)
+
+
+def pipeline(folder: Path, model: str, side: int, options: Sequence[str]) -> None:
+    """How busy the pipeline keeps the model, what everything else costs, and how long the files take to close."""
+    from mmovseg_geo.config import SegmentConfig
+    from tests.benchmarks import streaming
+
+    device, precision, batch_size = options
+    config = SegmentConfig(model=model, classes=CLASSES, device=device, precision=precision)
+    busy = streaming.busy(folder, side, config, int(batch_size))
+    table([(f"{side} x {side}, 6 classes, {model}, batches of {batch_size}", busy)])
+    print()
+    table([("reading, stitching, deciding; 2048 x 2048", streaming.stages(folder, 2048, config, int(batch_size)))])
+    print()
+    table([("closing labels and confidence, 10980 x 10980", streaming.closing(folder, config))])
 
 
 def help_text() -> None:
@@ -113,12 +146,15 @@ def table(rows: list[tuple[str, dict[str, float]]], *, head: bool = True) -> Non
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("which", choices=("speed", "memory", "models", "upsampler", "polygons", "help"))
+    parser.add_argument("which", choices=WHICH)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "mmovseg-benchmarks")
     parser.add_argument("--model", help="mmovseg-compact, or in `models` one of each network, unless given")
     parser.add_argument(
-        "--side", type=int, help="pixels of the scene of `models` (1024), of the map of `polygons` (10980)"
+        "--side", type=int, help="pixels of the scene: 8192 in `pipeline`, 1024 in `models`, 10980 in `polygons`"
     )
+    parser.add_argument("--device", default="auto", help="of `pipeline`")
+    parser.add_argument("--precision", default="auto", help="of `pipeline`")
+    parser.add_argument("--batch-size", default="4", help="of `pipeline`")
     arguments = parser.parse_args()
     if arguments.which == "upsampler":
         upsampler()
@@ -126,6 +162,11 @@ def main() -> None:
         help_text()
     elif arguments.which == "polygons":
         polygons(arguments.folder, arguments.side or 10980)
+    elif arguments.which == "pipeline":
+        options = (arguments.device, arguments.precision, arguments.batch_size)
+        pipeline(arguments.folder, arguments.model or "mmovseg-compact", arguments.side or 8192, options)
+    elif arguments.which == "sparse":
+        sparse(arguments.folder)
     elif arguments.which == "models":
         models(arguments.folder, (arguments.model,) if arguments.model else NETWORKS, arguments.side or 1024)
     else:

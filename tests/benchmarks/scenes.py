@@ -27,11 +27,27 @@ def make_scene(folder: Path, height: int, width: int) -> tuple[Path, Path]:
     return optical, sar
 
 
-def _write(path: Path, block: np.ndarray, height: int, width: int, *, dtype: str) -> None:
-    profile = {
+def make_sparse_scene(folder: Path, height: int, width: int) -> Path:
+    """Path of an 8-bit optical GeoTIFF that holds data (a picture) in the first of each ten blocks down and across."""
+    path = folder / f"sparse_{height}x{width}_rgb.tif"
+    if path.exists():
+        return path
+    folder.mkdir(parents=True, exist_ok=True)
+    picture = simulate((BLOCK, BLOCK), gsd_m=GSD_M, seed=7).optical[:, :512, :512]
+    rgb = np.clip(picture / 0.3 * 255, 1, 255).astype(np.uint8)
+    profile = _profile("uint8", 3, height, width) | {"compress": "DEFLATE", "nodata": 0, "sparse_ok": True}
+    with rasterio.open(path, "w", **profile) as target:
+        for row in range(0, height - 512, 5120):
+            for col in range(0, width - 512, 5120):
+                target.write(rgb, window=rasterio.windows.Window(col, row, 512, 512))
+    return path
+
+
+def _profile(dtype: str, count: int, height: int, width: int) -> dict[str, object]:
+    return {
         "driver": "GTiff",
         "dtype": dtype,
-        "count": len(block),
+        "count": count,
         "height": height,
         "width": width,
         "crs": "EPSG:32633",
@@ -41,6 +57,10 @@ def _write(path: Path, block: np.ndarray, height: int, width: int, *, dtype: str
         "blockysize": 512,
         "bigtiff": "IF_SAFER",
     }
+
+
+def _write(path: Path, block: np.ndarray, height: int, width: int, *, dtype: str) -> None:
+    profile = _profile(dtype, len(block), height, width)
     across = np.tile(block, (1, 1, -(-width // BLOCK)))[:, :, :width]
     with rasterio.open(path, "w", **profile) as target:
         for row in range(0, height, BLOCK):
