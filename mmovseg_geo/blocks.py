@@ -103,6 +103,11 @@ class Blocks:
         """Where the rows from `row` on that no strip holds end, in a map of `height` rows."""
         return min((first for first, _ in self.rows() if first > row), default=height)
 
+    def clear(self) -> None:
+        """Remove every strip."""
+        for path in self.folder.glob(f"*{SUFFIX}"):
+            path.unlink(missing_ok=True)
+
     def missing(self, height: int) -> Iterator[tuple[int, int]]:
         """The spans of rows of a map of `height` rows that no strip holds."""
         row = 0

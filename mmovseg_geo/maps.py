@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from mmovseg_geo.rasters.products.names import scene_name
 from mmovseg_geo.rasters.registration import coregistered
 from mmovseg_geo.rasters.scene import Scene, open_scene
 from mmovseg_geo.rasters.source import caching
-from mmovseg_geo.record import described, finished_before, request
+from mmovseg_geo.record import described, finished_before, request, require_unchanged
 from mmovseg_geo.stages import timed
 from mmovseg_geo.summary import summary
 from mmovseg_geo.unfinished import Run, WhenUnfinished, finish_publishing, unfinished_run
@@ -117,7 +117,9 @@ def map_opened(
     fit = run_fit(scene, segmenter, config)
     with caching(fit.cache_bytes), unfinished_run(outputs, asked, unfinished) as run:
         staged = run.staged
-        labels = _segmented(scene, segmenter, run, config, window, fit, timings, progress)
+        labels = _of_one_image(
+            run, scene, asked, lambda: _segmented(scene, segmenter, run, config, window, fit, timings, progress)
+        )
         areas = _write_companions(scene, labels, staged, config, window, timings)
         report = _report(scene, segmenter, config, asked, areas)
         report["outputs"] = {kind: described(path) for kind, path in staged.items() if kind != "run"}
@@ -253,6 +255,25 @@ def _segmented(
         progress=progress,
         co=config.co,
     )
+
+
+def _of_one_image(run: Run, scene: Scene, asked: Mapping[str, Any], make: Callable[[], LabelRaster]) -> LabelRaster:
+    """The labels, if no file changed while they were made; else its strips are not kept, for they show two images."""
+    try:
+        labels = make()
+    except SceneError:
+        _require_unchanged(run, scene, asked)
+        raise
+    _require_unchanged(run, scene, asked)
+    return labels
+
+
+def _require_unchanged(run: Run, scene: Scene, asked: Mapping[str, Any]) -> None:
+    try:
+        require_unchanged(scene, asked)
+    except SceneError:
+        run.blocks.clear()
+        raise
 
 
 def _write_companions(

@@ -15,7 +15,7 @@ from pathlib import Path
 from mmovseg_geo.errors import ConfigError, is_out_of_memory
 from mmovseg_geo.models.segmenter import ON_HOST, Transfer
 from mmovseg_geo.pipeline import WAITING, Journey, transfer_of
-from mmovseg_geo.rasters.ahead import READING, Reading
+from mmovseg_geo.rasters.ahead import READING, Reading, reading_of
 from mmovseg_geo.rasters.source import CACHE_BYTES
 from mmovseg_geo.settings import bytes_text
 from mmovseg_geo.stitch import CACHED_BYTES
@@ -63,13 +63,14 @@ def fitted(journey: Journey, batch_size: int | None, limit: int | None) -> Fit:
     Raises:
         ConfigError: the limit is too small for any way; the message says what is needed.
     """
+    fastest = reading_of(journey.scene)
     if batch_size is not None and limit is None:
-        return Fit(batch_size)
+        return Fit(batch_size, fastest)
     costs = Costs.tried(journey)
     smallest = max(SMALLEST_CACHE, costs.block_row)
     allowed = limit if limit is not None else costs.base + int(SHARE * free_bytes())
     most = min(batch_size or LARGEST_BATCH, costs.most_on_device, len(list(journey.windows())))
-    ways = (Fit(*way, costs.peak(*way)) for way in _ways(most, min(smallest, CACHE_BYTES)))
+    ways = (Fit(*way, costs.peak(*way)) for way in _ways(most, min(smallest, CACHE_BYTES), fastest))
     for fit in ways:
         if fit.peak <= allowed:
             logger.debug("%d tiles at once, %s, peak about %s", fit.batch_size, fit.reading, bytes_text(fit.peak))
@@ -83,10 +84,12 @@ def fitted(journey: Journey, batch_size: int | None, limit: int | None) -> Fit:
     )
 
 
-def _ways(most: int, smallest: int) -> Iterator[tuple[int, Reading, int]]:
+def _ways(most: int, smallest: int, fastest: Reading) -> Iterator[tuple[int, Reading, int]]:
     """Batch size, reading and raster cache, the fastest first and the smallest last."""
     for size in range(most, min(most, USUAL_BATCH) - 1, -1):
-        yield size, READING, CACHE_BYTES
+        yield size, fastest, CACHE_BYTES
+    if fastest.threads > READING.threads:
+        yield min(most, USUAL_BATCH), Reading(fastest.threads, run=1), CACHE_BYTES
     for cache in (max(CACHE_BYTES // 4, smallest), smallest):
         yield min(most, USUAL_BATCH), Reading(threads=1, run=2), cache
     for size in range(min(most, USUAL_BATCH), 0, -1):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import json
+import urllib.request
 from collections.abc import Collection, Mapping
 from dataclasses import fields
 from pathlib import Path, PurePath
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import mmovseg_geo
 from mmovseg_geo.config import SegmentConfig
-from mmovseg_geo.errors import OutputError
+from mmovseg_geo.errors import OutputError, SceneError
 from mmovseg_geo.grid import Size
 
 if TYPE_CHECKING:
@@ -23,6 +25,9 @@ WITHOUT_EFFECT = frozenset({"overwrite", "resume", "device", "batch_size", "memo
 
 AFTER_STRIPS = frozenset({"polygons", "preview", "min_area", "fill_holes", "simplify", "co", "lco"})
 """Settings that are applied to the whole map, when all of its strips are finished."""
+
+PATIENCE_S = 20
+"""How long a server may take to tell of a file."""
 
 LONGEST_TOLD = 40
 """Longer values of a setting are not put into messages."""
@@ -50,6 +55,21 @@ def described(path: Path) -> dict[str, Any]:
         for block in iter(lambda: file.read(1 << 20), b""):
             digest.update(block)
     return {"file": path.name, "bytes": path.stat().st_size, "sha256": digest.hexdigest()}
+
+
+def require_unchanged(scene: Scene, asked: Mapping[str, Any]) -> None:
+    """Refuse what was read from files that are no longer those of the request.
+
+    Raises:
+        SceneError: one was replaced meanwhile.
+    """
+    now = {entry["path"]: entry for entry in map(_identity, _files(scene))}
+    changed = [entry["path"] for entry in asked["inputs"] if now.get(entry["path"], entry) != entry]
+    if changed:
+        raise SceneError(
+            f"{', '.join(changed)} changed while it was read, so that parts of the map would show another image.\n"
+            "  Run again when nothing writes to it any more."
+        )
 
 
 def finished_before(record: Path, wanted: Mapping[str, Any]) -> dict[str, Any]:
@@ -111,7 +131,7 @@ def _told(key: str, old: Any, new: Any) -> str:
 
 def _placeless(run: Mapping[str, Any]) -> dict[str, Any]:
     """A request whose inputs are told by name, size and time, so that a moved folder is still the same."""
-    inputs = [{**entry, "path": PurePath(entry["path"]).name} for entry in run["inputs"]]
+    inputs = [{**entry, "path": PurePath(entry["path"].partition("?")[0]).name} for entry in run["inputs"]]
     return {**run, "inputs": inputs}
 
 
@@ -125,13 +145,26 @@ def _files(scene: Scene) -> list[str]:
 
 
 def _identity(path: str) -> dict[str, Any]:
-    """What changes when a file does: size and time of change of a local file, the address of a remote one."""
+    """What changes when a file does: size and time of change, and of a file on a server what that tells of it."""
+    address = path.removeprefix("/vsicurl/")
+    if address.startswith(("http://", "https://")):
+        return {"path": path, **_told_by_server(address)}
     place = Path(path.removeprefix("/vsizip/").removeprefix("/vsitar/"))
     for file in (place, *place.parents):  # what lies in an archive changes with it
         if file.is_file():
             status = file.stat()
             return {"path": path, "bytes": status.st_size, "changed_ns": status.st_mtime_ns}
     return {"path": path}
+
+
+def _told_by_server(address: str) -> dict[str, Any]:
+    """Size, version and time of change; nothing where the server does not say, as for some signed addresses."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=PATIENCE_S) as answer:
+            headers = {name: answer.headers.get(name) for name in ("Content-Length", "ETag", "Last-Modified")}
+    except (OSError, ValueError, http.client.HTTPException):
+        return {}
+    return {name.lower().replace("-", "_"): value for name, value in headers.items() if value is not None}
 
 
 def _plain(value: Any) -> Any:

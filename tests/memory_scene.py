@@ -18,7 +18,7 @@ class MemoryScene:
         self.grid, self.shape = SimpleNamespace(shape=shape), shape
         self.sensors = frozenset(name for name, layer in self.layers.items() if layer is not None)
         self.name = "memory"
-        self.reads = 0
+        self.reads, self.remote = 0, False
 
     def read(self, window):
         self.reads += 1

@@ -27,6 +27,13 @@ class Reading:
 
 READING = Reading()
 """Unless told otherwise."""
+FROM_SERVERS = Reading(threads=8)
+"""Of files that lie on servers: so many requests are under way that the time until an answer comes is hidden."""
+
+
+def reading_of(scene: Scene) -> Reading:
+    """How the windows of a scene are read the fastest."""
+    return FROM_SERVERS if scene.remote else READING
 
 
 def read_ahead(scene: Scene, windows: Iterable[Window], reading: Reading = READING) -> Generator[Tile, None, None]:
@@ -42,9 +49,8 @@ def read_ahead(scene: Scene, windows: Iterable[Window], reading: Reading = READI
         ]
         waiting: deque[Future[list[Tile]]] = deque()
         try:
-            for place, run in _runs(windows, reading.run):
-                # The same thread reads the same columns of every row: its handle holds the blocks that rows share.
-                waiting.append(readers[place % reading.threads].submit(_read, scene, run))
+            for place, run in _runs(windows, reading):
+                waiting.append(readers[place].submit(_read, scene, run))
                 if len(waiting) > reading.threads:
                     yield from waiting.popleft().result()
             while waiting:
@@ -54,12 +60,18 @@ def read_ahead(scene: Scene, windows: Iterable[Window], reading: Reading = READI
                 future.cancel()
 
 
-def _runs(windows: Iterable[Window], length: int) -> Iterator[tuple[int, list[Window]]]:
-    """Neighbors of one row of windows, with their place among the runs of the row."""
-    for _, row in groupby(windows, key=lambda window: window.row):
+def _runs(windows: Iterable[Window], reading: Reading) -> Iterator[tuple[int, list[Window]]]:
+    """Neighbors of one row of windows, with the number of the thread that reads them.
+
+    The same thread reads the same columns of every row, for its handle holds the blocks that rows share; but where a
+    row does not keep all threads busy, rows that follow each other are read at once.
+    """
+    for number, (_, row) in enumerate(groupby(windows, key=lambda window: window.row)):
         members = list(row)
-        for place, first in enumerate(range(0, len(members), length)):
-            yield place, members[first : first + length]
+        firsts = range(0, len(members), reading.run)
+        abreast = max(1, reading.threads // len(firsts))
+        for place, first in enumerate(firsts, number % abreast * len(firsts)):
+            yield place % reading.threads, members[first : first + reading.run]
 
 
 def _read(scene: Scene, run: list[Window]) -> list[Tile]:

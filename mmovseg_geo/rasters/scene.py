@@ -21,7 +21,7 @@ from mmovseg_geo.rasters.products import image_facts, radar_facts
 from mmovseg_geo.rasters.products.names import scene_name
 from mmovseg_geo.rasters.scaling_optical import decide_optical
 from mmovseg_geo.rasters.scaling_sar import decide_sar
-from mmovseg_geo.rasters.source import Source, nodata_of
+from mmovseg_geo.rasters.source import Source, is_remote, nodata_of
 from mmovseg_geo.rasters.speckle import SpeckleFilter
 from mmovseg_geo.rasters.years import other_years
 from mmovseg_geo.tiles import Tile
@@ -162,6 +162,12 @@ class Scene:
             facts.shape[1] * sum(np.dtype(dtype).itemsize for dtype in facts.dtypes)
             for facts in (layer.source.facts for layer in layers)
         )
+
+    @property
+    def remote(self) -> bool:
+        """Whether any of the files lies on a server."""
+        layers = (*([self.optical] if self.optical else []), *self.sar)
+        return any(is_remote(path) for layer in layers for path in layer.source.facts.files)
 
     def close(self) -> None:
         """Close the files; a later read opens them again."""

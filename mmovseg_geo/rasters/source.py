@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import threading
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +24,8 @@ from mmovseg_geo.errors import SceneError
 from mmovseg_geo.grid import Window
 from mmovseg_geo.rasters.facts import Facts, facts_of
 
+logger = logging.getLogger(__name__)
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -32,10 +37,20 @@ if TYPE_CHECKING:
 CACHE_BYTES = 256 * 2**20
 """GDAL keeps this many bytes of decoded blocks unless GDAL_CACHEMAX says otherwise; its own default is 5 % of RAM."""
 _cache_bytes = CACHE_BYTES
-REMOTE = ("/vsi", "http:", "https:", "s3:", "gs:", "az:")
+REMOTE = ("/vsicurl", "/vsis3", "/vsigs", "/vsiaz", "/vsiadls", "/vsioss", "/vsiswift", "/vsiwebhdfs", "/vsihdfs")
 GDAL_ERRORS = (RasterioError, CPLE_BaseError, OSError)
 """What rasterio lets out, of itself, of GDAL and of the system."""
 _OPENING = threading.Lock()
+PAUSES_S = (0.5, 2.0, 8.0)
+"""Before a remote file is read again that could not be read."""
+HTTP = {"GDAL_HTTP_MAX_RETRY": "4", "GDAL_HTTP_RETRY_DELAY": "0.5", "GDAL_HTTP_CONNECTTIMEOUT": "30"} | {
+    "GDAL_HTTP_LOW_SPEED_TIME": "30",
+    "GDAL_HTTP_LOW_SPEED_LIMIT": "1000",
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "GDAL_INGESTED_BYTES_AT_OPEN": "65536",
+}
+"""A server that is busy is asked again, one that stalls is given up; most headers come with the first request."""
+ARCHIVES = ("/vsizip/", "/vsitar/", "/vsigzip/")
 FILL_BELOW = -9999.0
 """Signed values at or below are fill, declared or not: no product measures there, many put -9999 or -32768."""
 
@@ -43,10 +58,17 @@ FILL_BELOW = -9999.0
 def environment(path: str, **options: str) -> Any:
     """GDAL with our defaults for work on `path`, where neither the user's environment nor an outer `Env` sets them."""
     wanted: dict[str, Any] = {"GDAL_CACHEMAX": _cache_bytes, **options}
-    if path.startswith(REMOTE):
-        wanted["GDAL_DISABLE_READDIR_ON_OPEN"] = "EMPTY_DIR"
+    if is_remote(path):
+        wanted |= HTTP
     theirs = rasterio.env.getenv() if rasterio.env.hasenv() else {}
     return rasterio.Env(**{key: value for key, value in wanted.items() if key not in os.environ and key not in theirs})
+
+
+def is_remote(path: str) -> bool:
+    """Whether a file lies on a server, itself or the archive that holds it."""
+    for archive in ARCHIVES:
+        path = path.removeprefix(archive)
+    return "://" in path or path.startswith(REMOTE)
 
 
 @contextmanager
@@ -106,6 +128,15 @@ class Handles:
             with self._lock:
                 self._opened.append(dataset)
         return dataset
+
+    def renew(self) -> None:
+        """Close this thread's dataset and make GDAL forget what it keeps of a remote file, broken answers among it."""
+        dataset = getattr(self._local, "dataset", None)
+        if dataset is not None:
+            dataset.close()
+        # GDAL forgets a file that is named so when it is opened, as soon as it is closed.
+        with contextlib.suppress(*GDAL_ERRORS), environment(self.path, CPL_VSIL_CURL_NON_CACHED=self.path):
+            opened(self.path, sharing=False).close()
 
     def close(self) -> None:
         """Close the datasets of every thread; a later read opens again."""
@@ -228,10 +259,8 @@ class Source:
         raw = self._raw(fetch)
         valid = self._measured(raw)
         for path, band in self._masks():
-            with reading(path):
-                dataset = self.handles[path].get()
-                mask = fetch(dataset.read, band) if band == self.facts.alpha else fetch(dataset.read_masks, band)
-            valid &= mask != 0
+            way = "read" if band == self.facts.alpha else "read_masks"
+            valid &= self._asked(path, way, band, fetch) != 0
         if self.expand_palette:
             raw, opaque = self._painted(raw[0])
             valid &= opaque
@@ -243,9 +272,22 @@ class Source:
         places = [self.facts.parts[band - 1] if self.facts.parts else (self.path, band) for band in self.bands]
         found = []
         for path, group in groupby(places, key=lambda place: place[0]):
-            with reading(path):
-                found.append(fetch(self.handles[path].get().read, [band for _, band in group]))
+            found.append(self._asked(path, "read", [band for _, band in group], fetch))
         return found[0] if len(found) == 1 else np.concatenate(found)
+
+    def _asked(self, path: str, way: str, bands: Any, fetch: Callable[[Callable[..., Any], Any], Any]) -> Any:
+        """What a dataset of this thread gives; a server that drops the connection is asked again."""
+        for pause in (*(PAUSES_S if is_remote(path) else ()), None):
+            try:
+                with reading(path):
+                    return fetch(getattr(self.handles[path].get(), way), bands)
+            except SceneError as error:
+                if pause is None:
+                    raise
+                logger.info("%s Trying again in %g s.", str(error).splitlines()[0], pause)
+                time.sleep(pause)
+                self.handles[path].renew()
+        raise AssertionError("the last try returns or raises")
 
     def _masks(self) -> list[tuple[str, int]]:
         """File and band of every mask that the files have beside no-data values."""
