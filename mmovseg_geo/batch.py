@@ -17,11 +17,13 @@ from mmovseg_geo.models.segmenter import Segmenter
 from mmovseg_geo.pipeline import Progress
 from mmovseg_geo.rasters.scene import Scene
 from mmovseg_geo.record import finished_before, request
+from mmovseg_geo.stages import timed
 from mmovseg_geo.unfinished import finish_publishing
 
 logger = logging.getLogger(__name__)
 
 Load = Callable[[Scene], Segmenter]
+Status = Literal["done", "skipped", "failed"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class SceneResult:
 
     scene: str
     folder: Path
-    status: Literal["done", "skipped", "failed"]
+    status: Status
     message: str = ""
     seconds: float = 0.0
 
@@ -61,6 +63,18 @@ def list_scenes(source: str | Path | Sequence[ScenePair], sars: str | None = Non
     return pair_files(str(source), sars)
 
 
+def required_folder(out: str | Path) -> Path:
+    """A folder for the folders of scenes, which need not be there yet.
+
+    Raises:
+        OutputError: it is a file.
+    """
+    out = Path(out)
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"{out} is a file; give a folder for the maps with -o.")
+    return out
+
+
 def map_scenes(
     source: str | Path | Sequence[ScenePair],
     out: str | Path,
@@ -87,15 +101,13 @@ def map_scenes(
     """
     pairs = list_scenes(source, sars)
     config.vocabulary()
-    out = Path(out)
-    if out.exists() and not out.is_dir():
-        raise OutputError(f"{out} is a file; give a folder for the maps with -o.")
-    load = _loader(config)
+    out = required_folder(out)
+    load = loader(config)
     results = []
     for number, pair in enumerate(pairs, 1):
         logger.info("scene %d of %d: %s", number, len(pairs), pair.first)
         started = time.perf_counter()
-        status, message = _attempt(pair, out / pair.folder, config, load, progress)
+        status, message, _ = attempt(pair, out / pair.folder, config, load, progress=progress)
         result = SceneResult(pair.first, out / pair.folder, status, message, round(time.perf_counter() - started, 3))
         if finished is not None:
             finished(result)
@@ -103,32 +115,44 @@ def map_scenes(
     return BatchResult(tuple(results))
 
 
-def _attempt(
-    pair: ScenePair, folder: Path, config: SegmentConfig, load: Load, progress: Progress | None
-) -> tuple[Literal["done", "skipped", "failed"], str]:
-    """How a scene ended, and why. Only a segmenter that cannot be loaded is an error, for it stops every scene."""
+def attempt(
+    pair: ScenePair,
+    folder: Path,
+    config: SegmentConfig,
+    load: Load,
+    *,
+    scene: Scene | None = None,
+    progress: Progress | None = None,
+) -> tuple[Status, str, Exception | None]:
+    """How a scene ended, why, and what failed. Only a segmenter that cannot be loaded is raised: it stops every scene.
+
+    Args:
+        scene: opened before; by default opened here.
+    """
     timings: dict[str, float] = {}
     try:
         outputs = planned_outputs(pair.optical, pair.sar, folder, config)
         if not config.overwrite:
             finish_publishing(outputs)
-        scene = opened(pair.optical, pair.sar, config, timings)
+        scene = scene or opened(pair.optical, pair.sar, config, timings)
     except Exception as error:
-        return "failed", _reason(error, pair)
+        return "failed", reason(error, pair), error
     with scene:
-        segmenter = load(scene)
+        with timed(timings, "load_model"):
+            segmenter = load(scene)
         try:
             if not config.overwrite and any(path.exists() for path in outputs.values()):
                 finished_before(outputs["run"], request(scene, segmenter, config))
-                return "skipped", "finished before"
+                return "skipped", "finished before", None
             refuse_existing(outputs, config)
             map_opened(scene, segmenter, outputs, config=config, unfinished="reuse", progress=progress, timings=timings)
         except Exception as error:
-            return "failed", _reason(error, pair)
-    return "done", ""
+            return "failed", reason(error, pair), error
+    return "done", "", None
 
 
-def _reason(error: Exception, pair: ScenePair) -> str:
+def reason(error: Exception, pair: ScenePair) -> str:
+    """Why a scene failed, in words for its user."""
     if isinstance(error, (MmovsegError, OSError)):
         return str(error)
     if is_out_of_memory(error):
@@ -137,7 +161,7 @@ def _reason(error: Exception, pair: ScenePair) -> str:
     return f"This is a bug in mmovseg: {type(error).__name__}: {error}"
 
 
-def _loader(config: SegmentConfig) -> Load:
+def loader(config: SegmentConfig) -> Load:
     """A function that loads the segmenter, again only where the ground sampling distance asks for another."""
     kept: dict[float, Segmenter] = {}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from mmovseg_geo.errors import ConfigError
 from mmovseg_geo.stitch import to_numpy
 from mmovseg_geo.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from mmovseg_geo.models.segmenter import Segmenter
 
 CLAIM = 0.5
 """With a background class, the value that a class must reach to claim a pixel."""
@@ -47,6 +50,11 @@ class Decision:
         self._ids = np.array([entry.id for entry in classes], dtype=vocabulary.dtype)
         self._background = classes.index(background) if background else None
         self._min_score = min_score
+
+    @classmethod
+    def of(cls, segmenter: Segmenter, min_score: float | None) -> Decision:
+        """As a segmenter scores its vocabulary."""
+        return cls(segmenter.vocabulary, min_score, scored=getattr(segmenter, "scores_background", False))
 
     def __call__(self, values: Any, valid: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[np.uint8]]:
         """Labels (h, W) and confidence (h, W) of class values; None for values that nothing gave."""

@@ -50,6 +50,10 @@ class TrainingFailed(MmovsegError):
     """A training run that cannot go on, such as one whose loss is no number."""
 
 
+class ClusterError(MmovsegError):
+    """A Dask cluster that cannot be reached, or whose workers cannot do the work."""
+
+
 OUT_OF_MEMORY = "Out of memory. Use smaller tiles or batches (--tile-size, --batch-size), or --no-polygons."
 
 _OUT_OF_MEMORY_TEXTS = ("DefaultCPUAllocator", "CUDA error: out of memory", "_STATUS_ALLOC_FAILED")

@@ -144,10 +144,11 @@ def _listed(place: str) -> list[Path]:
 def _beside(text: str, folder: Path) -> str:
     """Paths (two may be parted by a comma) relative to a folder; addresses stay as they are."""
     parts = [part.strip() for part in text.split(",")] if text else []
-    return ",".join(part if _remote(part) else str(folder / part) for part in parts)
+    return ",".join(part if is_address(part) else str(folder / part) for part in parts)
 
 
-def _remote(text: str) -> bool:
+def is_address(text: str) -> bool:
+    """Whether a path is an address, or one that only GDAL knows."""
     return "://" in text or text.startswith("/vsi")
 
 
@@ -155,7 +156,7 @@ def _checked(pairs: Sequence[tuple[str | None, str | None]], outs: Sequence[str]
     if not pairs:
         raise ConfigError(f"{origin} lists no scenes.")
     files = [path for pair in pairs for given in pair if given for path in given.split(",")]
-    absent = [path for path in dict.fromkeys(files) if not _remote(path) and not Path(path).exists()]
+    absent = [path for path in dict.fromkeys(files) if not is_address(path) and not Path(path).exists()]
     if absent:
         raise ConfigError(f"{origin} names {_count(absent, 'file')} that cannot be found: {a_few(absent)}.")
     same = [optical for optical, sar in pairs if optical == sar]
@@ -175,7 +176,7 @@ def _folders(files: Sequence[str], outs: Sequence[str], origin: str) -> list[str
     often = Counter(stem.casefold() for stem in stems)
     names = []
     for optical, stem, out in zip(files, stems, outs, strict=True):
-        parent = PurePosixPath(optical).parent.name if _remote(optical) else Path(optical).resolve().parent.name
+        parent = PurePosixPath(optical).parent.name if is_address(optical) else Path(optical).resolve().parent.name
         names.append(out or (f"{parent}_{stem}" if often[stem.casefold()] > 1 else stem))
     equal = [name for name, count in Counter(name.casefold() for name in names).items() if count > 1]
     if equal:

@@ -84,7 +84,7 @@ def segment(
     PosixPath('labels.tif')
     """
     journey = Journey.of(scene, segmenter, window=window, tiling=tiling, batch_size=batch_size, reading=reading)
-    decision = Decision(segmenter.vocabulary, min_score, scored=getattr(segmenter, "scores_background", False))
+    decision = Decision.of(segmenter, min_score)
     timings = {} if timings is None else timings
     with LabelWriter(
         Path(out),

@@ -46,7 +46,7 @@ def plan_scene(
         require_known_sensors(scene, config)
         segmenter = load_for(scene, config)
         require_sensors(scene, segmenter.name, segmenter.sensors)
-        Decision(segmenter.vocabulary, config.min_score)  # refuses a score that needs a background
+        Decision.of(segmenter, config.min_score)  # refuses a score that needs a background
         tiling = config.tiling(segmenter.tiling).fitted(scene.shape)
         wanted = window or Window(0, 0, *scene.shape)
         windows = [w for w in tiling.windows(scene.shape) if w.intersection(wanted)]

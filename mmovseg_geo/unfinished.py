@@ -99,6 +99,31 @@ def unfinished_run(outputs: Outputs, request: Mapping[str, Any], found: WhenUnfi
                 parent.rmdir()
 
 
+def begun_run(outputs: Outputs, request: Mapping[str, Any], found: WhenUnfinished) -> Run:
+    """Where several processes put strips of one run, which another then finishes as one that was interrupted.
+
+    Raises:
+        OutputError: as of `unfinished_run`.
+    """
+    hidden = hidden_folder(outputs)
+    with _held(hidden):
+        return Run({}, _begun(hidden, request, found))
+
+
+def found_run(outputs: Outputs, request: Mapping[str, Any]) -> Run:
+    """The run that `begun_run` began.
+
+    Raises:
+        OutputError: there is none, or it was of other inputs or settings.
+    """
+    hidden = hidden_folder(outputs)
+    kept = _read(hidden / "request.json")
+    changed = ["outputs"] if kept is None else differences(kept, request, but=AFTER_STRIPS)
+    if changed:
+        raise OutputError(f"While strips were computed in {hidden.parent}, these changed: {', '.join(changed)}.")
+    return Run({}, Blocks(hidden / "strips"))
+
+
 def finish_publishing(outputs: Outputs) -> None:
     """Move the outputs of a run that was stopped after all were complete.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -14,6 +14,10 @@ from mmovseg_cli.talk import Talk
 
 if TYPE_CHECKING:
     from mmovseg_geo.batch import SceneResult
+
+CLUSTER = "Many processes or machines"
+
+Unit = Literal["auto", "scene", "strip"]
 
 
 def batch(
@@ -33,12 +37,41 @@ def batch(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List the scenes and their folders; write nothing.")
     ] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers",
+            metavar="N",
+            min=1,
+            help="Processes of this computer, one for each GPU.",
+            rich_help_panel=CLUSTER,
+        ),
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            "--scheduler",
+            metavar="ADDRESS|FILE",
+            help="A Dask cluster that is there: tcp://host:8786, or its scheduler file.",
+            rich_help_panel=CLUSTER,
+        ),
+    ] = None,
+    unit: Annotated[
+        Unit,
+        typer.Option(
+            "--unit",
+            help="What a worker takes at a time; auto: strips where there are fewer scenes than twice the workers.",
+            rich_help_panel=CLUSTER,
+        ),
+    ] = "auto",
     **settings: Any,
 ) -> None:
-    """Label many scenes, one after the other; finished ones are skipped.
+    """Label many scenes, one after the other or on a Dask cluster; finished ones are skipped.
 
     mmovseg batch scenes.csv -o maps/ --classes-file classes.yaml
     """
+    if workers is not None and scheduler is not None:
+        raise typer.BadParameter("Give --workers, for processes of this computer, or --scheduler, not both.")
     config = settings_of(settings, talk)
     from mmovseg_geo.batch import list_scenes, map_scenes
 
@@ -56,8 +89,15 @@ def batch(
             talk.note(f"{scene.status} in {scene.seconds:.1f} s" if scene.status == "done" else scene.message)
             talk.line(str(scene.folder))
 
-    with talk.progress() as progress:
-        result = map_scenes(pairs, out, config=config, progress=progress, finished=finished)
+    if workers is None and scheduler is None:
+        with talk.progress() as progress:
+            result = map_scenes(pairs, out, config=config, progress=progress, finished=finished)
+    else:
+        from mmovseg_geo.cluster import map_on_cluster
+
+        where: dict[str, Any] = {"workers": workers, "scheduler": scheduler, "unit": unit}
+        with talk.progress("Mapping", unit="scenes") as progress:
+            result = map_on_cluster(pairs, out, config=config, **where, progress=progress, finished=finished)
     counts = {status: result.count(status) for status in ("done", "skipped", "failed")}
     talk.note(", ".join(f"{number} {status}" for status, number in counts.items()))
     talk.result([], {"command": "batch", "counts": counts, "scenes": [asdict(scene) for scene in result.scenes]})

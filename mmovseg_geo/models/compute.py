@@ -24,11 +24,16 @@ def device_of(name: str) -> torch.device:
     except RuntimeError as error:
         raise ConfigError(f"Unknown device {name!r}. Known: auto, cpu, cuda, cuda:0 and so on.") from error
     if device.type == "cuda":
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        count = gpu_count()
         if (device.index or 0) >= count:
             found = f"{count} of them" if count else "no GPU"
             raise ConfigError(f"The device {name!r} is not there: {found} was found. Use --device cpu or auto.")
     return device
+
+
+def gpu_count() -> int:
+    """How many GPUs this process sees."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
 def dtype_of(precision: str, device: torch.device) -> torch.dtype:

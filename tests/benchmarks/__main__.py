@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks speed|memory|sparse|pipeline|models|upsampler|polygons|help`: figures of whole commands.
+"""`python -m tests.benchmarks WHICH`: figures of whole commands; `--help` lists what there is to choose from.
 
 Each row is a process of its own; its peak resident memory is what the operating system counted.
 """
@@ -20,15 +20,17 @@ from mmovseg_geo.models import registry
 from tests.benchmarks.random_weights import provide
 from tests.benchmarks.scenes import make_scene, make_sparse_scene
 
-WHICH = ("speed", "memory", "sparse", "pipeline", "models", "upsampler", "polygons", "help")
+WHICH = ("speed", "memory", "sparse", "pipeline", "remote", "cluster", "models", "upsampler", "polygons", "help")
 NETWORKS = ("mmovseg-vitb16-pie", "mmovseg-vitl14-pie", "segearth-ov", "segearth-ov2-sar", "segearth-ov2")
 """A name for each network of the published systems."""
 CLASSES = "water,forest|trees,cropland,building|house,road,bare ground"
 
 
-def segment(*inputs: Path, options: Sequence[str] = ()) -> dict[str, float]:
+def segment(
+    *inputs: Path | str, options: Sequence[str] = (), folder: Path | None = None, side: int | None = None
+) -> dict[str, float]:
     """Seconds, megapixels a second and peak resident megabytes of one `mmovseg segment`."""
-    with tempfile.TemporaryDirectory(dir=inputs[0].parent) as out:
+    with tempfile.TemporaryDirectory(dir=folder or Path(inputs[0]).parent) as out:
         command = [sys.executable, "-m", "mmovseg_cli", "segment", *map(str, inputs), "-o", f"{out}/map"]
         command += ["--classes", CLASSES, "--no-polygons", "-q", *options]
         started = time.perf_counter()
@@ -41,7 +43,7 @@ def segment(*inputs: Path, options: Sequence[str] = ()) -> dict[str, float]:
             raise SystemExit(f"{' '.join(command)} failed")
         (run,) = Path(out, "map").glob("*_run.json")
         seconds = json.loads(run.read_text(encoding="utf-8"))["timings_s"]["stream"]
-    height, width = (int(side) for side in inputs[0].stem.split("_")[1].split("x"))
+    height, width = (side, side) if side else (int(part) for part in Path(inputs[0]).stem.split("_")[1].split("x"))
     return {
         "wall_s": wall,
         "stream_s": seconds,
@@ -109,6 +111,24 @@ def pipeline(folder: Path, model: str, side: int, options: Sequence[str]) -> Non
     table([("closing labels and confidence, 10980 x 10980", streaming.closing(folder, config))])
 
 
+def remote(folder: Path, side: int) -> None:
+    """Reading from a server with 50 ms until each answer, beside reading from the disk."""
+    from tests.benchmarks.remote import remote as rows
+
+    found = rows(folder, side, segment)
+    table(found[:-1])
+    table(found[-1:], head=False)
+
+
+def cluster(folder: Path, model: str) -> None:
+    """What a scene costs on a cluster, and what thousands leave behind."""
+    from tests.benchmarks.cluster import many, per_scene
+
+    table(per_scene(folder, model))
+    print()
+    table(many(1000))
+
+
 def help_text() -> None:
     """Seconds that `mmovseg --help` takes, start of Python included: the best and the median of ten."""
     seconds = []
@@ -150,7 +170,9 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "mmovseg-benchmarks")
     parser.add_argument("--model", help="mmovseg-compact, or in `models` one of each network, unless given")
     parser.add_argument(
-        "--side", type=int, help="pixels of the scene: 8192 in `pipeline`, 1024 in `models`, 10980 in `polygons`"
+        "--side",
+        type=int,
+        help="pixels of the scene: 8192 in `pipeline`, 4096 in `remote`, 1024 in `models`, 10980 in `polygons`",
     )
     parser.add_argument("--device", default="auto", help="of `pipeline`")
     parser.add_argument("--precision", default="auto", help="of `pipeline`")
@@ -165,6 +187,10 @@ def main() -> None:
     elif arguments.which == "pipeline":
         options = (arguments.device, arguments.precision, arguments.batch_size)
         pipeline(arguments.folder, arguments.model or "mmovseg-compact", arguments.side or 8192, options)
+    elif arguments.which == "remote":
+        remote(arguments.folder, arguments.side or 4096)
+    elif arguments.which == "cluster":
+        cluster(arguments.folder, arguments.model or "threshold")
     elif arguments.which == "sparse":
         sparse(arguments.folder)
     elif arguments.which == "models":
