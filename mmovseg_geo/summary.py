@@ -22,7 +22,8 @@ def summary(description: Mapping[str, Any]) -> list[str]:
     clouds = description["clouds"]
     if clouds is not None:
         use = ", taken for missing" if clouds["masked"] else ""
-        lines.append(f"clouds   {_share(clouds['share'])} of the optical image{use} ({clouds['why']})")
+        look = "" if clouds["sure"] else " look like clouds"
+        lines.append(f"clouds   {_share(clouds['share'])} of the optical image{look}{use} ({clouds['why']})")
     if description["overlap"] is not None:
         shift = description["sar_shift"]
         moved = f", moved by {shift['rows']:g} rows and {shift['cols']:g} columns" if any(shift.values()) else ""

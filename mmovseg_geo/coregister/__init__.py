@@ -156,11 +156,11 @@ def _record(scene: Scene, found: Registration) -> dict[str, Any]:
 
 
 def _clouds(scene: Scene) -> dict[str, Any] | None:
-    """Share of the optical image, where that is known from, and whether places under clouds were not compared."""
+    """Share of the optical image, where that is known from, and whether that is sure: then they are not compared."""
     clouds = scene.clouds
     if clouds is None:
         return None
-    return {"share": round(clouds.share, 4), "why": clouds.why, "left_out": clouds.sure}
+    return {"share": round(clouds.share, 4), "why": clouds.why, "sure": clouds.sure}
 
 
 def _write(

@@ -94,7 +94,11 @@ class CloudIndex:
     @property
     def why(self) -> str:
         doubts = [] if "nir" in self.names else ["shadows not looked for"]
-        doubts += [] if self.sure else ["snow looks like clouds to it"]
+        # How bright a picture was made, nobody knows.
+        picture = "8bit" in self.layer.scaling.name
+        doubts += (
+            [] if self.sure else [f"{'bright ground and snow look' if picture else 'snow looks'} like clouds to it"]
+        )
         return "; ".join([f"index of {', '.join(self.names)}", *doubts])
 
     @property

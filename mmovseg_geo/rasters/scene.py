@@ -138,7 +138,8 @@ class Scene:
         if self.clouds is None:
             return None
         clouds = self.clouds
-        return {"share": round(clouds.share, 4), "why": clouds.why, "masked": self.mask_clouds, "file": clouds.file}
+        told = {"share": round(clouds.share, 4), "why": clouds.why, "sure": clouds.sure}
+        return {**told, "masked": self.mask_clouds, "file": clouds.file}
 
     def provenance(self) -> dict[str, Any]:
         """Inputs, bands, scalings and shift for a map's tags: JSON-able, without folders."""

@@ -121,7 +121,7 @@ def test_places_under_clouds_are_not_compared_and_their_share_is_told(run, here,
     assert record["clouds"] == {
         "share": 0.5,
         "why": "scene classification of Sentinel-2, x_SCL.tif",
-        "left_out": True,
+        "sure": True,
     }
     assert (record["shift"]["rows"], record["shift"]["cols"]) == pytest.approx(SHIFT, abs=0.4)
     assert run("segment", *pair, "--classes", "low,high", "-o", "map", "--clouds", mask).exit_code == 0

@@ -13,6 +13,7 @@ from mmovseg_geo.errors import ConfigError, MissingBand, NoOverlap
 from mmovseg_geo.grid import Window
 from mmovseg_geo.rasters.cloud_index import cloud_probability
 from mmovseg_geo.rasters.scene import open_scene
+from mmovseg_geo.summary import summary
 from tests import delivered
 
 SIDE = 120
@@ -112,7 +113,11 @@ def test_probability_rises_with_brightness():
 
 def test_pictures_of_bytes_have_an_index_too(raster):
     shown = np.clip(land(A_CLOUD)[2::-1] / 0.3 * 255, 0, 255).astype(np.uint8)
-    assert marked(raster("rgb.tif", shown))[0][24:56, 24:56].all()
+    found, scene = marked(raster("rgb.tif", shown))
+    assert found[24:56, 24:56].all()
+    assert scene.clouds.why.endswith("; bright ground and snow look like clouds to it")
+    (line,) = (line for line in summary(scene.describe()) if line.startswith("clouds"))
+    assert "of the optical image look like clouds (index of red, green, blue;" in line
 
 
 def test_fine_pixels_and_unknown_sizes_have_no_index(raster):
