@@ -15,9 +15,9 @@ from mmovseg_geo.vocabulary import Vocabulary
 
 SEGMENTERS = {
     "mmovseg-compact": "mmovseg_geo.models.mmovseg.segmenter:mmovseg_compact",
-    "mmovseg-vitb16": "mmovseg_geo.models.mmovseg.segmenter:mmovseg_vitb16",
-    "mmovseg-vitl14": "mmovseg_geo.models.mmovseg.segmenter:mmovseg_vitl14",
-    "mmovseg-custom": "mmovseg_geo.models.mmovseg.segmenter:mmovseg_custom",
+    "mmovseg-vitb16": "mmovseg_geo.models.mmovseg.builders:mmovseg_vitb16",
+    "mmovseg-vitl14": "mmovseg_geo.models.mmovseg.builders:mmovseg_vitl14",
+    "mmovseg-custom": "mmovseg_geo.models.mmovseg.builders:mmovseg_custom",
     "segearth-ov": "mmovseg_geo.models.segearth.builders:segearth_ov",
     "segearth-ov2": "mmovseg_geo.models.segearth.builders:segearth_ov2",
     "segearth-ov2-sar": "mmovseg_geo.models.segearth.builders:segearth_ov2_sar",
@@ -102,9 +102,9 @@ def reads_only_sar(model: str) -> bool:
 
 def _builder(model: str) -> tuple[Callable[..., Any], Path | None]:
     if model in SEGMENTERS:
-        return _imported(SEGMENTERS[model]), None
+        return imported(SEGMENTERS[model]), None
     if ":" in model and not Path(model).exists() and model.partition(":")[0].replace(".", "").isidentifier():
-        return _imported(model), None
+        return imported(model), None
     if model in registry.names():
         return _registered(model)
     if Path(model).is_file() and model.endswith(registry.PICKLED):
@@ -112,7 +112,7 @@ def _builder(model: str) -> tuple[Callable[..., Any], Path | None]:
     if model.endswith(".safetensors") or Path(model).exists():
         if not Path(model).is_file():
             raise WeightsError(f"{registry.absent(Path(model))}\n  Or give a name: {_names()}.")
-        return _imported("mmovseg_geo.models.mmovseg.segmenter:from_file"), Path(model)
+        return imported("mmovseg_geo.models.mmovseg.segmenter:from_file"), Path(model)
     known = f"Known: {_names()}; the names of `mmovseg models list`; or a .safetensors file."
     advice = did_you_mean(model, (*SEGMENTERS, *registry.names()), otherwise=known)
     raise ConfigError(f"Unknown model {model!r}. {advice}")
@@ -124,7 +124,7 @@ def _registered(name: str) -> tuple[Callable[..., Any], Path | None]:
     if found.network not in SEGMENTERS:
         raise ConfigError(f"{name} is no whole model, but a {found.method}: {found.about}.\n{_as_part(found)}")
     path = registry.weights_file(name)  # before the import, which takes seconds
-    return _imported(SEGMENTERS[found.network]), path
+    return imported(SEGMENTERS[found.network]), path
 
 
 def _as_part(found: registry.Entry) -> str:
@@ -135,7 +135,12 @@ def _as_part(found: registry.Entry) -> str:
     return registry.as_part(found.network or "", registry.cached(found.name) or "FILE")
 
 
-def _imported(target: str) -> Callable[..., Any]:
+def imported(target: str) -> Callable[..., Any]:
+    """What `package.module:builder` names.
+
+    Raises:
+        ConfigError: there is no such builder.
+    """
     module, _, name = target.partition(":")
     try:
         found: Callable[..., Any] = getattr(import_module(module), name)

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeAlias
 
 import torch
 from einops import rearrange
-from open_clip import CLIP, OPENAI_IMAGENET_TEMPLATES, get_model_config, list_models, tokenizer
+from open_clip import CLIP, OPENAI_IMAGENET_TEMPLATES, get_model_config, list_models
 from open_clip.model import resize_pos_embed
 from open_clip.transformer import QuickGELU, TextTransformer, VisionTransformer, text_global_pool
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from mmovseg_geo.errors import ConfigError, did_you_mean
 from mmovseg_geo.models.state_dict import load
+from mmovseg_geo.models.tokens import tokenize
 from mmovseg_geo.models.transformers_layout import is_transformers, open_clip_layout
 
 Grid: TypeAlias = tuple[int, int]
@@ -129,8 +130,7 @@ class CLIPText(nn.Module):
 
     def tokens(self, texts: Sequence[str]) -> Tensor:
         """Token ids (T, context), zero padded."""
-        ids: Tensor = tokenizer.tokenize(list(texts), context_length=self.tower.context_length)
-        return ids
+        return tokenize(texts, self.tower.context_length)
 
     def forward(self, tokens_TN: Tensor) -> Tensor:
         out: Tensor = self.tower(tokens_TN)
@@ -152,8 +152,7 @@ class CLIPWords:
 
     def tokens(self, texts: Sequence[str]) -> Tensor:
         """Token ids (T, context), zero padded."""
-        ids: Tensor = tokenizer.tokenize(list(texts), context_length=self.model.context_length)
-        return ids
+        return tokenize(texts, self.model.context_length)
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """Embeddings (T, C), not normalized; a text longer than the context is cut."""

@@ -22,8 +22,8 @@ import mmovseg_geo
 from mmovseg_geo.errors import ConfigError, OutputError, WeightsError
 from mmovseg_geo.models import hub, registry
 from mmovseg_geo.models.mmovseg import compact, named
+from mmovseg_geo.models.mmovseg.build import build
 from mmovseg_geo.models.mmovseg.checkpoint import infer_variant, rules
-from mmovseg_geo.models.mmovseg.network import build
 from mmovseg_geo.models.mmovseg.variants import PUBLISHED
 from mmovseg_geo.models.pickled import read_checkpoint
 from mmovseg_geo.models.registry import Entry

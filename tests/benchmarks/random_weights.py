@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mmovseg_geo.models import registry
 from mmovseg_geo.models.convert import Converted, write
-from mmovseg_geo.models.mmovseg.network import build
+from mmovseg_geo.models.mmovseg.build import build
 from mmovseg_geo.models.mmovseg.variants import PUBLISHED
 from mmovseg_geo.models.segearth.builders import OPTICAL
 from mmovseg_geo.models.segearth.upsampler import build_upsampler

@@ -12,10 +12,11 @@ from torch.nn import functional as F
 
 from mmovseg_geo.models.clip import CLIPText, embed_texts
 from mmovseg_geo.models.compute import mixed
+from mmovseg_geo.models.mmovseg.build import build
 from mmovseg_geo.models.mmovseg.checkpoint import HEAD_RULES, build_loaded, dino_rules, rules
 from mmovseg_geo.models.mmovseg.encoders import DINOv1, DINOv3, dino
 from mmovseg_geo.models.mmovseg.head import CostHead
-from mmovseg_geo.models.mmovseg.network import MMOVSeg, build
+from mmovseg_geo.models.mmovseg.network import MMOVSeg
 from mmovseg_geo.models.mmovseg.params import CLIPParams, DINOParams, HeadParams, MMOVSegParams, hook_layers
 from mmovseg_geo.models.mmovseg.preprocessing import as_rgb, normalize, pad_to_multiple, resize, scores_on_tile
 from mmovseg_geo.models.state_dict import Rule, load, rename, their_shapes

@@ -12,8 +12,8 @@ import torch
 from safetensors import safe_open
 
 from mmovseg_geo.models.convert import check_fits, convert, write
+from mmovseg_geo.models.mmovseg.build import build
 from mmovseg_geo.models.mmovseg.checkpoint import IGNORED, ignored, infer_variant, rules
-from mmovseg_geo.models.mmovseg.network import build
 from mmovseg_geo.models.mmovseg.params import MMOVSegParams
 from mmovseg_geo.models.mmovseg.variants import mmovseg_vitb16, mmovseg_vitl14
 from mmovseg_geo.models.state_dict import rename, their_shapes

@@ -84,8 +84,8 @@ def test_options_given_take_the_place_of_published_ones(asked):
 def test_mm_ovseg_is_run_on_whole_images_with_sar_and_prompt_as_published(asked):
     from inspect import signature
 
+    from mmovseg_geo.models.mmovseg.builders import mmovseg_vitb16
     from mmovseg_geo.models.mmovseg.published import PROMPTS, prompt_templates
-    from mmovseg_geo.models.mmovseg.segmenter import mmovseg_vitb16
 
     model, vocabulary, options = asked("ddhr-ch", "mmovseg-vitb16")
     assert model == "mmovseg-vitb16-ddhr-ch"

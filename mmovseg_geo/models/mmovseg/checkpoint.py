@@ -10,7 +10,8 @@ from timm.models.eva import EvaAttention
 from torch import Tensor, nn
 
 from mmovseg_geo.errors import WeightsError
-from mmovseg_geo.models.mmovseg.network import MMOVSeg, build
+from mmovseg_geo.models.mmovseg.build import build
+from mmovseg_geo.models.mmovseg.network import MMOVSeg
 from mmovseg_geo.models.mmovseg.params import MMOVSegParams
 from mmovseg_geo.models.mmovseg.variants import PUBLISHED
 from mmovseg_geo.models.state_dict import Rule, capture, load, same

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from mmovseg_geo.models.mmovseg.encoders import OpticalFeatures, Pyramid, Size
+from mmovseg_geo.models.mmovseg.features import OpticalFeatures, Pyramid, Size
 from mmovseg_geo.models.mmovseg.head import CostHead
 from mmovseg_geo.models.mmovseg.network import Adapters, MMOVSeg
 from mmovseg_geo.models.mmovseg.params import HeadParams

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -14,13 +12,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mmovseg_geo.errors import ConfigError, WeightsError
-from mmovseg_geo.models import SETTINGS, check_options, registry
+from mmovseg_geo.models import SEGMENTERS, SETTINGS, check_options, imported, registry
 from mmovseg_geo.models.compute import device_of, dtype_of, mixed
-from mmovseg_geo.models.mmovseg import compact, named
-from mmovseg_geo.models.mmovseg.checkpoint import build_loaded
+from mmovseg_geo.models.mmovseg import compact
 from mmovseg_geo.models.mmovseg.network import MMOVSeg
-from mmovseg_geo.models.mmovseg.published import Inference, PublishedView, SarAlignment, prompt_templates
-from mmovseg_geo.models.mmovseg.variants import PUBLISHED
 from mmovseg_geo.models.mmovseg.views import CompactView, Pixels, View
 from mmovseg_geo.models.state_dict import load
 from mmovseg_geo.models.transfer import nothing_seen, transfer_to
@@ -29,6 +24,8 @@ from mmovseg_geo.tiles import Batch, Sensor
 from mmovseg_geo.vocabulary import Vocabulary
 
 Synonyms = Literal["mean", "max", "first"]
+VARIANTS = tuple(name for name in SEGMENTERS if name.startswith("mmovseg-"))
+"""What the weights of one file may be for."""
 
 
 class MMOVSegSegmenter:
@@ -111,79 +108,7 @@ def mmovseg_compact(
     network = compact.build(compact.mmovseg_compact())
     load(network, found.tensors(), source=str(found.path))
     return MMOVSegSegmenter(
-        "mmovseg-compact", network, CompactView(), _vocabulary(vocabulary, found), found,
-        gsd_m=gsd_m, device=device, precision=precision, synonyms=synonyms,
-    )  # fmt: skip
-
-
-def _published(
-    name: str, vocabulary: Vocabulary | None = None, *, weights: Path | None = None, device: str = "auto",
-    precision: str = "auto", gsd_m: float | None = None, inference: Inference = "whole",
-    sar_alignment: SarAlignment = "aligned", prompts: str = "scene", synonyms: Synonyms = "mean",
-) -> MMOVSegSegmenter:  # fmt: skip
-    """A published variant; its options are those of `PublishedView`, and prompts as `prompt_templates` reads them."""
-    params = PUBLISHED[name]()
-    templates = prompt_templates(prompts)
-    view = PublishedView(params, inference=inference, sar_alignment=sar_alignment, templates=templates)
-    if weights is None:
-        raise WeightsError(
-            f"{name} is a network without weights of its own.\n"
-            f"  Take a published checkpoint (--model {name}-pie; mmovseg models list shows all), give a file with\n"
-            "  --model PATH.safetensors, or use the bundled mmovseg-compact."
-        )
-    found = open_weights(weights)
-    network = build_loaded(params, found.tensors(), source=str(found.path))
-    return MMOVSegSegmenter(
-        found.details.get("name", name), network, view, _vocabulary(vocabulary, found), found,
-        gsd_m=gsd_m, device=device, precision=precision, synonyms=synonyms,
-    )  # fmt: skip
-
-
-mmovseg_vitb16 = partial(_published, "mmovseg-vitb16")
-mmovseg_vitl14 = partial(_published, "mmovseg-vitl14")
-
-
-def mmovseg_custom(
-    vocabulary: Vocabulary | None = None, *, weights: Path | None = None, device: str = "auto",
-    precision: str = "auto", gsd_m: float | None = None, clip: str | None = None, dino: str | None = None,
-    size: int | str | None = None, inference: Inference = "whole", prompts: str = "scene",
-    synonyms: Synonyms = "mean",
-) -> MMOVSegSegmenter:  # fmt: skip
-    """A variant by the names of its encoders, with weights that were trained for it.
-
-    Names may be left out where a weights file says them; otherwise they must agree with it.
-    """
-    names = {"clip": clip or named.CLIP, "dino": dino or named.DINO}
-    if weights is None:
-        named.named(**names, size=size or named.SIZE)
-        said = " ".join(f"{option}={name}" for option, name in names.items())
-        raise WeightsError(
-            f"{named.VARIANT} with {said} can be built, but nothing has trained it:\n"
-            "  encoders alone are no model, because what joins them starts at random. Give the file of a trained one\n"
-            "  with --model PATH.safetensors, or use the bundled mmovseg-compact.\n"
-            "  For maps from a pretrained CLIP alone there is segearth-ov with --model-option encoder=NAME."
-        )
-    found = open_weights(weights)
-    if found.variant != named.VARIANT:
-        raise WeightsError(f"{found.path}: these weights are for {found.variant}, not for {named.VARIANT}.")
-    params = named.from_metadata(found.details, found.path)
-    if found.details.get("trained") != "yes":
-        raise WeightsError(
-            f"{found.path}: at most the encoders of this network are trained; its cost head is not, so that a\n"
-            "  map would be noise. Train it, and give the file that comes out (with `trained` `yes` in its metadata)."
-        )
-    asked = params
-    if clip:
-        asked = replace(asked, clip=named.clip_params(clip))
-    if dino:
-        asked = replace(asked, dino=named.dino_params(dino))
-    named.check_same(asked, params, found.path)
-    if size is not None:
-        params = replace(params, native_size=named.tile_size(size))
-    view = PublishedView(params, inference=inference, templates=prompt_templates(prompts))
-    network = build_loaded(params, found.tensors(), source=str(found.path))
-    return MMOVSegSegmenter(
-        found.details.get("name", named.VARIANT), network, view, _vocabulary(vocabulary, found), found,
+        "mmovseg-compact", network, CompactView(), vocabulary_of(vocabulary, found), found,
         gsd_m=gsd_m, device=device, precision=precision, synonyms=synonyms,
     )  # fmt: skip
 
@@ -194,21 +119,17 @@ def from_file(
     """The segmenter that a weights file says it is for; its settings and options are those of its builder."""
     if weights is None:
         raise WeightsError("No weights file was given; name a .safetensors file.")
-    builders: dict[str, Callable[..., MMOVSegSegmenter]] = {
-        "mmovseg-compact": mmovseg_compact,
-        **{name: partial(_published, name) for name in PUBLISHED},
-        named.VARIANT: mmovseg_custom,
-    }
     variant = open_weights(weights).variant
     if variant in registry.PART_OPTIONS:
         raise WeightsError(f"{weights}: {variant} is no whole model.\n{registry.as_part(variant, weights)}")
-    if variant not in builders:
-        raise WeightsError(f"{weights}: made for the unknown network {variant!r}. Known: {', '.join(builders)}.")
-    check_options(variant, builders[variant], [name for name in settings if name not in SETTINGS])
-    return builders[variant](vocabulary, weights=weights, **settings)
+    if variant not in VARIANTS:
+        raise WeightsError(f"{weights}: made for the unknown network {variant!r}. Known: {', '.join(VARIANTS)}.")
+    builder: Callable[..., MMOVSegSegmenter] = imported(SEGMENTERS[variant])
+    check_options(variant, builder, [name for name in settings if name not in SETTINGS])
+    return builder(vocabulary, weights=weights, **settings)
 
 
-def _vocabulary(asked: Vocabulary | None, weights: Weights) -> Vocabulary:
+def vocabulary_of(asked: Vocabulary | None, weights: Weights) -> Vocabulary:
     if asked is not None:
         return asked
     if "vocabulary" in weights.details:  # with ids and colors

@@ -21,9 +21,10 @@ from mmovseg_geo.errors import WeightsError
 from mmovseg_geo.models import hub
 from mmovseg_geo.models.clip import CLIPText, DenseCLIP, dense_config, with_weights
 from mmovseg_geo.models.convert import CHECKSUM, Converted, checksum, write
+from mmovseg_geo.models.mmovseg.build import build
 from mmovseg_geo.models.mmovseg.encoders import CLIPAndDINO, DINOv1, Registered
 from mmovseg_geo.models.mmovseg.named import VARIANT, to_metadata
-from mmovseg_geo.models.mmovseg.network import MMOVSeg, build
+from mmovseg_geo.models.mmovseg.network import MMOVSeg
 from mmovseg_geo.models.mmovseg.params import MMOVSegParams
 from mmovseg_geo.models.pickled import read_checkpoint
 from mmovseg_geo.models.state_dict import load

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from mmovseg_geo.models import tokens
 
 
 @dataclass(frozen=True)
@@ -88,18 +88,6 @@ def tokenize(phrases: Sequence[str], context: int) -> Tensor:
 
     Every phrase ends with the end token, so that none is empty.
     """
-    tokenizer = _tokenizer()
-    end = tokenizer.eot_token_id
-    rows = [[*tokenizer.encode(phrase)[: context - 1], end] for phrase in phrases]
-    ids = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.long)
-    for row, tokens in zip(ids, rows, strict=True):
-        # Token 0 is "!", which says nothing about land; it shares the id of the padding.
-        row[: len(tokens)] = torch.tensor(tokens)
-    return ids
-
-
-@lru_cache(maxsize=1)
-def _tokenizer() -> Any:
-    from open_clip.tokenizer import SimpleTokenizer
-
-    return SimpleTokenizer()
+    # Token 0 is "!", which says nothing about land; it shares the id of the padding.
+    ids = tokens.tokenize(phrases, context + 1)[:, 1:]
+    return ids[:, : int(ids.any(dim=0).nonzero().max()) + 1].contiguous()

@@ -13,7 +13,7 @@ from torch.utils.data import default_collate
 
 from mmovseg_geo.errors import ConfigError, SceneError, WeightsError
 from mmovseg_geo.models.mmovseg import named
-from mmovseg_geo.models.mmovseg.network import build
+from mmovseg_geo.models.mmovseg.build import build
 from mmovseg_geo.training.loop_batches import Draw
 from mmovseg_geo.training.stages.attention_rows import joined_state
 from mmovseg_geo.training.stages.augment import Augmentation, Sample, cut, disturbed

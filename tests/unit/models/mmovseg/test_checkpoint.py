@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from mmovseg_geo.errors import WeightsError
+from mmovseg_geo.models.mmovseg.build import build
 from mmovseg_geo.models.mmovseg.checkpoint import build_loaded, infer_variant, rules
-from mmovseg_geo.models.mmovseg.network import build
 from mmovseg_geo.models.state_dict import rename, their_shapes
 from tests.unit.models.mmovseg.tiny import tiny_network, tiny_params
 

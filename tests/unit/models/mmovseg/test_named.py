@@ -13,8 +13,9 @@ from safetensors.torch import save_file
 from mmovseg_geo.errors import ConfigError, WeightsError
 from mmovseg_geo.models import load_segmenter
 from mmovseg_geo.models.mmovseg import named
+from mmovseg_geo.models.mmovseg.build import build
 from mmovseg_geo.models.mmovseg.encoders import dino
-from mmovseg_geo.models.mmovseg.network import MMOVSeg, build
+from mmovseg_geo.models.mmovseg.network import MMOVSeg
 from mmovseg_geo.models.mmovseg.params import CLIPParams, DINOParams, MMOVSegParams
 from mmovseg_geo.tiles import Batch
 from tests.unit.models.mmovseg.tiny import HEAD, tiny_params

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from mmovseg_geo.models.mmovseg.network import build
+from mmovseg_geo.models.mmovseg.build import build
 from mmovseg_geo.models.mmovseg.params import MMOVSegParams
 from mmovseg_geo.models.mmovseg.variants import mmovseg_vitb16, mmovseg_vitl14
 

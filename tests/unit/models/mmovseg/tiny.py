@@ -6,7 +6,8 @@ from typing import Literal
 
 import torch
 
-from mmovseg_geo.models.mmovseg.network import MMOVSeg, build
+from mmovseg_geo.models.mmovseg.build import build
+from mmovseg_geo.models.mmovseg.network import MMOVSeg
 from mmovseg_geo.models.mmovseg.params import CLIPParams, DINOParams, HeadParams, MMOVSegParams
 
 HEAD = HeadParams(
