@@ -86,6 +86,21 @@ def check_options(model: str, builder: Callable[..., Any], names: list[str]) -> 
             raise ConfigError(f"{model} has no option {name!r}. {did_you_mean(name, known, otherwise=has)}")
 
 
+def switch(name: str, value: bool | str) -> bool:
+    """What a model option means that is true or false, as a value or as text.
+
+    Raises:
+        ConfigError: neither.
+
+    >>> switch("compile", "yes")
+    True
+    """
+    text = str(value).lower()
+    if text not in ("true", "false", "yes", "no"):
+        raise ConfigError(f"model option {name} {value!r} is neither true nor false.")
+    return text in ("true", "yes")
+
+
 def sensors_of(model: str) -> tuple[str, ...]:
     """The sensors that a model given by name can use; empty where only the loaded model can tell.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+from torch import nn
 
 from mmovseg_geo.errors import ConfigError
 
@@ -52,3 +53,13 @@ def dtype_of(precision: str, device: torch.device) -> torch.dtype:
 def mixed(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
     """Within it, products of matrices are computed in `dtype`."""
     return torch.autocast(device.type, dtype) if dtype != torch.float32 else nullcontext()
+
+
+def stored_in(module: nn.Module, dtype: torch.dtype) -> None:
+    """Keep the weights of matrix products and convolutions in the type that `mixed` brings them to at every call.
+
+    The numbers are the same; it takes half of the memory and saves the conversion. The weights must not be trained.
+    """
+    for part in module.modules():
+        if isinstance(part, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+            part.to(dtype)

@@ -132,7 +132,7 @@ def x_of_windows(spatial: Any, x_BCTHW: Tensor, appearance_BCHW: Tensor, window:
 
 def x_of_classes(module: Any, x_BCTHW: Tensor, text_BTG: Tensor) -> Tensor:
     """Section 7.2: linear attention among 256 classes for every pooled pixel, the padding computed like the others."""
-    batch, channels, classes, height, width = x_BCTHW.shape
+    batch, _, classes, height, width = x_BCTHW.shape
     pooled = F.avg_pool2d(x_BCTHW.transpose(1, 2).flatten(0, 1), module.pooling)
     rows, cols = pooled.shape[-2:]
     tokens = pooled.unflatten(0, (batch, classes)).permute(0, 3, 4, 1, 2).flatten(0, 2)

@@ -1,7 +1,7 @@
 """Aggregation of the cost volume: over space in windows, then over classes.
 
 Shape suffixes: B batch, T classes, H rows, W columns, C channels of the cost, A appearance and G text guidance
-channels, h w pooled rows and columns, N heads, D channels of a head, E channels of a value.
+channels, h w pooled rows and columns, N heads (cells of a window in `W`, windows), D channels of a head, E of a value.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmovseg_geo.models.mmovseg.chunks import by_class
 from mmovseg_geo.models.mmovseg.params import HeadParams
 
 OTHER_REGION = -100.0  # the published score of a pair that the roll brought together; not minus infinity
@@ -61,6 +62,24 @@ def window_scores(rows: AxisWindows, cols: AxisWindows, shape: tuple[int, int], 
     return scores.masked_fill(padding[:, None, :], PADDED_KEY)
 
 
+def cut(x_BTHWC: Tensor, rows: AxisWindows, cols: AxisWindows) -> Tensor:
+    """Windows (B, T, W, N, C) of a grid, rolled if they are shifted, zeros in cells beyond its end."""
+    height, width = x_BTHWC.shape[2:4]
+    if rows.padded > height or cols.padded > width:
+        x_BTHWC = F.pad(x_BTHWC, (0, 0, 0, cols.padded - width, 0, rows.padded - height))
+    if rows.shift or cols.shift:
+        x_BTHWC = torch.roll(x_BTHWC, (-rows.shift, -cols.shift), dims=(2, 3))
+    return rearrange(x_BTHWC, "b t (nh h) (nw w) c -> b t (nh nw) (h w) c", nh=rows.number, nw=cols.number)
+
+
+def joined(x_BTWNC: Tensor, rows: AxisWindows, cols: AxisWindows, shape: tuple[int, int]) -> Tensor:
+    """The grid (B, T, H, W, C) of `shape` that `cut` made windows of."""
+    x = rearrange(x_BTWNC, "b t (nh nw) (h w) c -> b t (nh h) (nw w) c", nh=rows.number, h=rows.size)
+    if rows.shift or cols.shift:
+        x = torch.roll(x, (rows.shift, cols.shift), dims=(2, 3))
+    return x[:, :, : shape[0], : shape[1]]
+
+
 class WindowAttention(nn.Module):
     """Attention among the cells of a window; the guidance is part of queries and keys, not of values.
 
@@ -79,46 +98,31 @@ class WindowAttention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x_BTHWC: Tensor, guidance_BHWA: Tensor) -> Tensor:
-        _, num_classes, height, width, _ = x_BTHWC.shape
+        height, width = shape = x_BTHWC.shape[2], x_BTHWC.shape[3]
         rows = axis_windows(height, self.window, shifted=self.shifted)
         cols = axis_windows(width, self.window, shifted=self.shifted)
-        qkv = self._queries_keys_values(x_BTHWC, guidance_BHWA)
-        if rows.padded > height or cols.padded > width:
-            qkv = F.pad(qkv, (0, 0, 0, cols.padded - width, 0, rows.padded - height))
-        if rows.shift or cols.shift:
-            qkv = torch.roll(qkv, (-rows.shift, -cols.shift), dims=(2, 3))
-        q, k, v = rearrange(
-            qkv,
-            "b t (nh h) (nw w) (qkv n d) -> qkv (b t) (nh nw n) (h w) d",
-            qkv=3,
-            n=self.num_heads,
-            nh=rows.number,
-            nw=cols.number,
-        )
-        scores = window_scores(rows, cols, (height, width), x_BTHWC.device)
+        x_BTWNC = cut(x_BTHWC, rows, cols)
+        guided_BWNC = cut(self._of_guidance(guidance_BHWA)[:, None], rows, cols)[:, 0]
+        qkv = F.linear(x_BTWNC, *self._of_x(x_BTHWC.shape[-1]))
+        qkv[..., : guided_BWNC.shape[-1]] += guided_BWNC[:, None]
+        q, k, v = rearrange(qkv, "b t w n (qkv heads d) -> qkv (b t w) heads n d", qkv=3, heads=self.num_heads)
+        scores = window_scores(rows, cols, shape, x_BTHWC.device)
         if scores is not None:
-            scores = repeat(scores.to(q.dtype), "windows q k -> 1 (windows n) q k", n=self.num_heads)
+            scores = repeat(scores.to(q.dtype), "w q k -> (bt w) 1 q k", bt=len(q) // len(scores))
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=scores)
-        y = rearrange(
-            y,
-            "(b t) (nh nw n) (h w) d -> b t (nh h) (nw w) (n d)",
-            t=num_classes,
-            nh=rows.number,
-            nw=cols.number,
-            h=rows.size,
-        )
-        if rows.shift or cols.shift:
-            y = torch.roll(y, (rows.shift, cols.shift), dims=(2, 3))
-        out: Tensor = self.proj(y[:, :, :height, :width])
-        return out
+        y = self.proj(rearrange(y, "btw heads n d -> btw n (heads d)"))
+        return joined(y.view(*x_BTWNC.shape[:-1], -1), rows, cols, shape)
 
-    def _queries_keys_values(self, x_BTHWC: Tensor, guidance_BHWA: Tensor) -> Tensor:
-        dim = x_BTHWC.shape[-1]
-        of_x = torch.cat([self.q.weight[:, :dim], self.k.weight[:, :dim], self.v.weight])
-        of_guidance = torch.cat([self.q.weight[:, dim:], self.k.weight[:, dim:]])
-        guided = F.linear(guidance_BHWA, of_guidance, torch.cat([self.q.bias, self.k.bias]))
-        constant = torch.cat([guided, self.v.bias.expand(*guided.shape[:-1], dim)], dim=-1)
-        return F.linear(x_BTHWC, of_x) + constant[:, None]
+    def _of_x(self, dim: int) -> tuple[Tensor, Tensor]:
+        """Weight and bias that make queries, keys and values of x; the first two get the guidance added."""
+        no_bias = self.v.bias.new_zeros(self.q.out_features + self.k.out_features)
+        weight = torch.cat([self.q.weight[:, :dim], self.k.weight[:, :dim], self.v.weight])
+        return weight, torch.cat([no_bias, self.v.bias])
+
+    def _of_guidance(self, guidance_BHWA: Tensor) -> Tensor:
+        dim = self.q.in_features - guidance_BHWA.shape[-1]
+        weight = torch.cat([self.q.weight[:, dim:], self.k.weight[:, dim:]])
+        return F.linear(guidance_BHWA, weight, torch.cat([self.q.bias, self.k.bias]))
 
 
 class WindowBlock(nn.Module):
@@ -178,11 +182,14 @@ class ClassAttention(nn.Module):
             self.padding_tokens = nn.Parameter(torch.zeros(1, 1, dim))
             self.padding_guidance = nn.Parameter(torch.zeros(1, 1, params.text_guidance_dim))
 
-    def forward(self, x_BTHWC: Tensor, text_BTG: Tensor) -> Tensor:
+    def forward(self, x_BTHWC: Tensor, text_BTG: Tensor, classes_at_once: int | None = None) -> Tensor:
         pooled = self._pool(x_BTHWC)
         pooled = pooled + self._attend(self.norm1(pooled), text_BTG)
-        pooled = pooled + self.fc2(F.relu(self.fc1(self.norm2(pooled))))
-        return x_BTHWC + self._unpool(pooled, x_BTHWC.shape[2:4])
+        return by_class(self._joined, classes_at_once, x_BTHWC, pooled)
+
+    def _joined(self, x_BTHWC: Tensor, pooled_BTHWC: Tensor) -> Tensor:
+        pooled_BTHWC = pooled_BTHWC + self.fc2(F.relu(self.fc1(self.norm2(pooled_BTHWC))))
+        return x_BTHWC + self._unpool(pooled_BTHWC, x_BTHWC.shape[2:4])
 
     def _attend(self, normed_BTHWC: Tensor, text_BTG: Tensor) -> Tensor:
         q, k, v = self._queries_keys_values(normed_BTHWC, text_BTG)
@@ -237,6 +244,9 @@ class AggregationLayer(nn.Module):
         self.spatial = SpatialAggregation(params)
         self.classes = ClassAttention(params)
 
-    def forward(self, x_BTHWC: Tensor, appearance_BHWA: Tensor, text_BTG: Tensor) -> Tensor:
-        out: Tensor = self.classes(self.spatial(x_BTHWC, appearance_BHWA), text_BTG)
+    def forward(
+        self, x_BTHWC: Tensor, appearance_BHWA: Tensor, text_BTG: Tensor, classes_at_once: int | None = None
+    ) -> Tensor:
+        x_BTHWC = by_class(lambda part: self.spatial(part, appearance_BHWA), classes_at_once, x_BTHWC)
+        out: Tensor = self.classes(x_BTHWC, text_BTG, classes_at_once)
         return out

@@ -20,6 +20,7 @@ def _published(
     name: str, vocabulary: Vocabulary | None = None, *, weights: Path | None = None, device: str = "auto",
     precision: str = "auto", gsd_m: float | None = None, inference: Inference = "whole",
     sar_alignment: SarAlignment = "aligned", prompts: str = "scene", synonyms: Synonyms = "mean",
+    compile: bool | str = False,
 ) -> MMOVSegSegmenter:  # fmt: skip
     """A published variant; its options are those of `PublishedView`, and prompts as `prompt_templates` reads them."""
     params = PUBLISHED[name]()
@@ -35,7 +36,7 @@ def _published(
     network = build_loaded(params, found.tensors(), source=str(found.path))
     return MMOVSegSegmenter(
         found.details.get("name", name), network, view, vocabulary_of(vocabulary, found), found,
-        gsd_m=gsd_m, device=device, precision=precision, synonyms=synonyms,
+        gsd_m=gsd_m, device=device, precision=precision, synonyms=synonyms, compile=compile,
     )  # fmt: skip
 
 
@@ -48,6 +49,7 @@ def mmovseg_custom(
     precision: str = "auto", gsd_m: float | None = None, clip: str | None = None, dino: str | None = None,
     size: int | str | None = None, inference: Inference = "whole", prompts: str = "scene",
     synonyms: Synonyms = "mean",
+    compile: bool | str = False,
 ) -> MMOVSegSegmenter:  # fmt: skip
     """A variant by the names of its encoders, with weights that were trained for it.
 
@@ -84,5 +86,5 @@ def mmovseg_custom(
     network = build_loaded(params, found.tensors(), source=str(found.path))
     return MMOVSegSegmenter(
         found.details.get("name", named.VARIANT), network, view, vocabulary_of(vocabulary, found), found,
-        gsd_m=gsd_m, device=device, precision=precision, synonyms=synonyms,
+        gsd_m=gsd_m, device=device, precision=precision, synonyms=synonyms, compile=compile,
     )  # fmt: skip

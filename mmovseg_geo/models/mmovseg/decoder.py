@@ -6,12 +6,14 @@ Shape suffixes: B batch, T classes, H rows, W columns, C channels of the cost, G
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmovseg_geo.models.mmovseg.chunks import by_class
 from mmovseg_geo.models.mmovseg.params import HeadParams
 
 
@@ -32,13 +34,16 @@ class DecoderStage(nn.Module):
         self.conv2 = nn.Conv2d(out_dim, out_dim, 3, padding=1, bias=False)
         self.norm2 = nn.GroupNorm(groups, out_dim)
 
-    def forward(self, x_BTCHW: Tensor, clip_BGHW: Tensor, dino_BGHW: Tensor) -> Tensor:
+    def guided(self, clip_BGHW: Tensor, dino_BGHW: Tensor) -> Tensor:
+        """What the guidance adds to the first convolution of every class (B, C, H, W)."""
+        guidance = torch.cat([clip_BGHW, dino_BGHW], dim=1).contiguous(memory_format=torch.channels_last)
+        return F.conv2d(guidance, self.conv1.weight[:, self.up_dim :], padding=1)
+
+    def forward(self, x_BTCHW: Tensor, guided_BCHW: Tensor) -> Tensor:
         num_images = x_BTCHW.shape[0]
         x = self.up(rearrange(x_BTCHW, "b t c h w -> (b t) c h w"))
         x = F.conv2d(x, self.conv1.weight[:, : self.up_dim], padding=1)
-        guidance = torch.cat([clip_BGHW, dino_BGHW], dim=1)
-        guided = F.conv2d(guidance, self.conv1.weight[:, self.up_dim :], padding=1)
-        x = rearrange(x, "(b t) c h w -> b t c h w", b=num_images) + guided[:, None]
+        x = rearrange(x, "(b t) c h w -> b t c h w", b=num_images) + guided_BCHW[:, None]
         x = F.relu(self.norm1(rearrange(x, "b t c h w -> (b t) c h w")), inplace=True)
         x = F.relu(self.norm2(self.conv2(x)), inplace=True)
         return rearrange(x, "(b t) c h w -> b t c h w", b=num_images)
@@ -55,18 +60,31 @@ class Decoder(nn.Module):
         dims = (params.hidden_dim, *params.decoder_dims)
         self.clip_projections = _projections(params)
         self.dino_projections = _projections(params)
-        self.stages = nn.ModuleList(
+        self.stages: Any = nn.ModuleList(
             DecoderStage(in_dim, out_dim, guidance_dim, params.channels_per_group)
             for (in_dim, out_dim), guidance_dim in zip(pairwise(dims), params.guidance_proj, strict=True)
         )
         self.head = nn.Conv2d(dims[-1], 1, 3, padding=1)
 
-    def forward(self, x_BTHWC: Tensor, clip_guidance: tuple[Tensor, ...], dino_guidance: tuple[Tensor, ...]) -> Tensor:
-        x_BTCHW = rearrange(x_BTHWC, "b t h w c -> b t c h w")
+    def forward(
+        self,
+        x_BTHWC: Tensor,
+        clip_guidance: tuple[Tensor, ...],
+        dino_guidance: tuple[Tensor, ...],
+        classes_at_once: int | None = None,
+    ) -> Tensor:
         projections = zip(self.clip_projections, self.dino_projections, strict=True)
         maps = zip(self.stages, projections, clip_guidance, dino_guidance, strict=True)
-        for stage, (project_clip, project_dino), clip_BGHW, dino_BGHW in maps:
-            x_BTCHW = stage(x_BTCHW, project_clip(clip_BGHW), project_dino(dino_BGHW))
+        guided: list[Tensor] = [
+            stage.guided(project_clip(clip_BGHW), project_dino(dino_BGHW))
+            for stage, (project_clip, project_dino), clip_BGHW, dino_BGHW in maps
+        ]
+        return by_class(lambda part: self._logits(part, guided), classes_at_once, x_BTHWC)
+
+    def _logits(self, x_BTHWC: Tensor, guided: list[Tensor]) -> Tensor:
+        x_BTCHW = rearrange(x_BTHWC, "b t h w c -> b t c h w")
+        for stage, guided_BCHW in zip(self.stages, guided, strict=True):
+            x_BTCHW = stage(x_BTCHW, guided_BCHW)
         logits: Tensor = self.head(rearrange(x_BTCHW, "b t c h w -> (b t) c h w"))
         return logits.view(*x_BTHWC.shape[:2], *logits.shape[2:])
 

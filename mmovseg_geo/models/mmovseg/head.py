@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmovseg_geo.models.mmovseg.aggregator import AggregationLayer
+from mmovseg_geo.models.mmovseg.chunks import CPU_BYTES, GPU_BYTES, by_class, classes_at_once
 from mmovseg_geo.models.mmovseg.decoder import Decoder
 from mmovseg_geo.models.mmovseg.params import HeadParams
 
@@ -55,7 +56,12 @@ class CostHead(nn.Module):
             W * 2 ** (i + 1)), coarse to fine.
         appearance (B, C, H, W): what guides the window attention; `clip_dense` when left out.
     Zero features, as where a sensor is missing, are allowed. Output: logits (B, T, H, W times `upsampling`).
+
+    In inference a few classes are taken at a time, so that those at work take no more than `chunk_bytes` (None: what
+    is fast on the device); numbers are the same.
     """
+
+    chunk_bytes: int | None = None
 
     def __init__(self, params: HeadParams) -> None:
         super().__init__()
@@ -76,11 +82,20 @@ class CostHead(nn.Module):
         appearance: Tensor | None = None,
     ) -> Tensor:
         text_BTC = F.normalize(text if text.ndim == 3 else text.expand(len(dense), -1, -1), dim=-1)
-        x_BTHWD = self.fusion(cosine(clip_dense, text_BTC), cosine(dense, text_BTC))
+        at_once = self._classes_at_once(dense)
+        x_BTHWD = by_class(self.fusion, at_once, cosine(clip_dense, text_BTC), cosine(dense, text_BTC))
         appearance_BAHW = self.appearance(clip_dense if appearance is None else appearance)
         appearance_BHWA = rearrange(appearance_BAHW, "b a h w -> b h w a")
         text_BTG = self.text_guidance(text_BTC)
         for layer in self.layers:
-            x_BTHWD = layer(x_BTHWD, appearance_BHWA, text_BTG)
-        logits: Tensor = self.decoder(x_BTHWD, clip_guidance, dino_guidance)
+            x_BTHWD = layer(x_BTHWD, appearance_BHWA, text_BTG, at_once)
+        logits: Tensor = self.decoder(x_BTHWD, clip_guidance, dino_guidance, at_once)
         return logits
+
+    def _classes_at_once(self, dense_BCHW: Tensor) -> int | None:
+        # Training keeps all activations anyway, and a batch norm learns from all classes.
+        if self.training or torch.is_grad_enabled():
+            return None
+        images, _, height, width = dense_BCHW.shape
+        budget = self.chunk_bytes or (CPU_BYTES if dense_BCHW.device.type == "cpu" else GPU_BYTES)
+        return classes_at_once(self.params, images, height * width, budget)

@@ -20,7 +20,8 @@ from mmovseg_geo.models.clip import IMAGENET_TEMPLATES, TEMPLATES, CLIPText, emb
 from mmovseg_geo.models.mmovseg.network import MMOVSeg
 from mmovseg_geo.models.mmovseg.params import MMOVSegParams
 from mmovseg_geo.models.mmovseg.preprocessing import as_rgb, fitted, normalize, resize, scores_on_tile
-from mmovseg_geo.models.mmovseg.views import Pixels, shape_of
+from mmovseg_geo.models.mmovseg.spectral import by_frequencies
+from mmovseg_geo.models.mmovseg.views import Forward, Pixels, shape_of
 from mmovseg_geo.tiles import Tiling
 
 Inference = Literal["whole", "sliding"]
@@ -89,7 +90,8 @@ class PublishedView:
         return 2 * self.native // 3
 
     def prepared(self, network: MMOVSeg) -> MMOVSeg:
-        return network.eval()
+        by_frequencies(network.eval().head)
+        return network.to(memory_format=torch.channels_last)
 
     def text(self, network: MMOVSeg, words: Sequence[str]) -> Tensor:
         """Unit vectors (T, C) of words."""
@@ -99,7 +101,7 @@ class PublishedView:
         return torch.cat([embed_texts(network.text, group, self.templates) for group in groups])
 
     def scores(
-        self, network: MMOVSeg, optical: Pixels | None, sar: Pixels | None, text: Tensor, gsd_m: float
+        self, network: Forward, optical: Pixels | None, sar: Pixels | None, text: Tensor, gsd_m: float
     ) -> Tensor:
         """Scores (B, T, H, W) in 0..1."""
         looked = self._whole if self.inference == "whole" else self._sliding
@@ -111,13 +113,13 @@ class PublishedView:
         return Tiling(size, self.native // 3)
 
     def _whole(
-        self, network: MMOVSeg, optical: Pixels | None, sar: Pixels | None, text: Tensor, tile: tuple[int, int]
+        self, network: Forward, optical: Pixels | None, sar: Pixels | None, text: Tensor, tile: tuple[int, int]
     ) -> Tensor:
         shown_sar = self._corner(sar) if self.sar_alignment == "reference" else self._resized(sar, self.native)
         return scores_on_tile(_logits(network, self._resized(optical, self.native), shown_sar, text), tile)
 
     def _sliding(
-        self, network: MMOVSeg, optical: Pixels | None, sar: Pixels | None, text: Tensor, tile: tuple[int, int]
+        self, network: Forward, optical: Pixels | None, sar: Pixels | None, text: Tensor, tile: tuple[int, int]
     ) -> Tensor:
         """Unlike for a whole tile, logits are resized before their sigmoid, as in the published program."""
         native, canvas = self.native, self.native + self.step
@@ -172,10 +174,9 @@ def prompt_templates(prompts: str | Sequence[str]) -> tuple[str, ...]:
     return found
 
 
-def _logits(network: MMOVSeg, optical: _Shown | None, sar: _Shown | None, text: Tensor) -> Tensor:
+def _logits(network: Forward, optical: _Shown | None, sar: _Shown | None, text: Tensor) -> Tensor:
     (image, valid), (sar_image, sar_valid) = (seen or (None, None) for seen in (optical, sar))
-    logits: Tensor = network(image, sar_image, text, valid, sar_valid)
-    return logits
+    return network(image, sar_image, text, valid, sar_valid)
 
 
 def _smaller(seen: _Shown | None, side: int) -> _Shown | None:

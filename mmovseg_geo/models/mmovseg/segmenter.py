@@ -12,11 +12,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mmovseg_geo.errors import ConfigError, WeightsError
-from mmovseg_geo.models import SEGMENTERS, SETTINGS, check_options, imported, registry
-from mmovseg_geo.models.compute import device_of, dtype_of, mixed
+from mmovseg_geo.models import SEGMENTERS, SETTINGS, check_options, imported, registry, switch
+from mmovseg_geo.models.compiled import Compiled
+from mmovseg_geo.models.compute import device_of, dtype_of, mixed, stored_in
 from mmovseg_geo.models.mmovseg import compact
 from mmovseg_geo.models.mmovseg.network import MMOVSeg
-from mmovseg_geo.models.mmovseg.views import CompactView, Pixels, View
+from mmovseg_geo.models.mmovseg.views import CompactView, Forward, Pixels, View
 from mmovseg_geo.models.state_dict import load
 from mmovseg_geo.models.transfer import nothing_seen, transfer_to
 from mmovseg_geo.models.weights import Weights, bundled_weights, open_weights
@@ -24,6 +25,8 @@ from mmovseg_geo.tiles import Batch, Sensor
 from mmovseg_geo.vocabulary import Vocabulary
 
 Synonyms = Literal["mean", "max", "first"]
+TEXT = 2
+"""Position of the words among the inputs of `MMOVSeg.forward`."""
 VARIANTS = tuple(name for name in SEGMENTERS if name.startswith("mmovseg-"))
 """What the weights of one file may be for."""
 
@@ -35,6 +38,8 @@ class MMOVSegSegmenter:
     a class costs one plane whatever its synonyms; `max` scores every word and takes the best; `first` leaves the
     synonyms out, as the published programs do.
     Scores are sigmoids, so classes do not compete: 0.5 means "more likely than not", whatever else is asked for.
+
+    With `compile` the network is compiled for the machine at its first batch (see `models.compiled`).
     """
 
     sensors: frozenset[Sensor] = frozenset({"optical", "sar"})
@@ -42,9 +47,11 @@ class MMOVSegSegmenter:
     def __init__(
         self, name: str, network: MMOVSeg, view: View, vocabulary: Vocabulary, weights: Weights, *,
         gsd_m: float | None = None, device: str = "auto", precision: str = "auto", synonyms: Synonyms = "mean",
+        compile: bool | str = False,
     ) -> None:  # fmt: skip
         if synonyms not in get_args(Synonyms):
             raise ConfigError(f"model option synonyms {synonyms!r} is unknown. Known: {', '.join(get_args(Synonyms))}.")
+        compiled = switch("compile", compile)
         self.name = name
         self.vocabulary = vocabulary
         self.view = view
@@ -56,7 +63,12 @@ class MMOVSegSegmenter:
         self.words = [entry.words[:1] if synonyms == "first" else entry.words for entry in vocabulary.scored]
         self.text = _embedded(network, view, self.words, synonyms).to(self.device)
         network.text = None
-        self.network = view.prepared(network).to(self.device).requires_grad_(False)
+        network = view.prepared(network).to(self.device).requires_grad_(False)
+        if self.dtype != torch.float32:
+            for part in ("optical", "sar", "adapters"):
+                stored_in(network.get_submodule(part), self.dtype)
+        self.network = network
+        self.forward: Forward = Compiled(network, self.device, shared=(TEXT,)) if compiled else network
         self.planes = len(self.text)
         self.provenance: dict[str, Any] = {
             "model": name,
@@ -77,7 +89,7 @@ class MMOVSegSegmenter:
             shape = batch.valid.shape
             return torch.zeros(shape[0], self.planes, *shape[1:], device=self.device)
         with mixed(self.device, self.dtype):
-            scores = self.view.scores(self.network, optical, sar, self.text, batch.gsd_m)
+            scores = self.view.scores(self.forward, optical, sar, self.text, batch.gsd_m)
         return scores.float()
 
     def probabilities(self, scores: Any) -> Any:
@@ -99,7 +111,7 @@ class MMOVSegSegmenter:
 
 def mmovseg_compact(
     vocabulary: Vocabulary | None = None, *, weights: Path | None = None, device: str = "auto",
-    precision: str = "auto", gsd_m: float | None = None, synonyms: Synonyms = "mean",
+    precision: str = "auto", gsd_m: float | None = None, synonyms: Synonyms = "mean", compile: bool | str = False,
 ) -> MMOVSegSegmenter:  # fmt: skip
     """The bundled model, or another training of it, for a vocabulary."""
     found = bundled_weights() if weights is None else open_weights(weights)
@@ -109,7 +121,7 @@ def mmovseg_compact(
     load(network, found.tensors(), source=str(found.path))
     return MMOVSegSegmenter(
         "mmovseg-compact", network, CompactView(), vocabulary_of(vocabulary, found), found,
-        gsd_m=gsd_m, device=device, precision=precision, synonyms=synonyms,
+        gsd_m=gsd_m, device=device, precision=precision, synonyms=synonyms, compile=compile,
     )  # fmt: skip
 
 

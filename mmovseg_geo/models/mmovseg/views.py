@@ -5,8 +5,8 @@ Shape suffixes: B tiles, C bands, T words, H rows, W columns.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -17,6 +17,9 @@ from mmovseg_geo.models.mmovseg.network import MMOVSeg
 from mmovseg_geo.models.mmovseg.preprocessing import pad_to_multiple, scores_on_tile
 from mmovseg_geo.models.mmovseg.text_tower import TextTower
 from mmovseg_geo.tiles import Tiling
+
+Forward: TypeAlias = Callable[..., Tensor]
+"""`MMOVSeg.forward`, of a network or of what was compiled of it."""
 
 
 class Pixels(NamedTuple):
@@ -49,7 +52,7 @@ class View(Protocol):
         ...
 
     def scores(
-        self, network: MMOVSeg, optical: Pixels | None, sar: Pixels | None, text: Tensor, gsd_m: float
+        self, network: Forward, optical: Pixels | None, sar: Pixels | None, text: Tensor, gsd_m: float
     ) -> Tensor:
         """Scores (B, T, H, W) in 0..1."""
         ...
@@ -80,7 +83,7 @@ class CompactView:
         return network.text.embed(words)
 
     def scores(
-        self, network: MMOVSeg, optical: Pixels | None, sar: Pixels | None, text: Tensor, gsd_m: float
+        self, network: Forward, optical: Pixels | None, sar: Pixels | None, text: Tensor, gsd_m: float
     ) -> Tensor:
         factor = self.reduction(gsd_m)
         shown = [None if seen is None else self._shown(seen, factor, gsd_m) for seen in (optical, sar)]

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Literal, get_args
 
 from mmovseg_geo.errors import ConfigError, did_you_mean
+from mmovseg_geo.models import switch
 from mmovseg_geo.tiles import Tiling
 
 Attention = Literal["vanilla", "maskclip", "clearclip", "sclip", "segearth", "naclip", "gem"]
@@ -110,13 +111,6 @@ def _whole(value: Any, *, name: str) -> int:
     return int(number)
 
 
-def _switch(value: Any, *, name: str) -> bool:
-    text = str(value).lower()
-    if text not in ("true", "false", "yes", "no"):
-        raise ConfigError(f"model option {name} {value!r} is neither true nor false.")
-    return text in ("true", "yes")
-
-
 def _attention(value: Any) -> str:
     if value not in get_args(Attention):
         raise ConfigError(f"attention {value!r} is unknown. {did_you_mean(str(value), get_args(Attention))}")
@@ -126,7 +120,7 @@ def _attention(value: Any) -> str:
 READERS: dict[str, Callable[[Any], Any]] = {
     "attention": _attention,
     "upsampler": str,
-    "residual": partial(_switch, name="residual"),
+    "residual": partial(switch, "residual"),
     **{name: partial(_whole, name=name) for name in ("last", "window", "stride", "long_edge")},
     **{name: partial(_number, name=name) for name in ("bias", "temperature", "factor")},
 }

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from mmovseg_geo.errors import ConfigError
-from mmovseg_geo.models.compute import device_of, dtype_of
+from mmovseg_geo.models.compute import device_of, dtype_of, mixed, stored_in
+from tests.unit.models.mmovseg.tiny import HEAD, tiny_network
 
 
 def test_the_processor_is_always_there() -> None:
@@ -36,3 +37,18 @@ def test_other_words_are_errors() -> None:
         device_of("gpu")
     with pytest.raises(ConfigError, match=r"Unknown precision 'half'\. Known: auto, fp32"):
         dtype_of("half", torch.device("cpu"))
+
+
+@torch.inference_mode()
+def test_weights_stored_in_a_precision_give_what_autocast_gives() -> None:
+    torch.manual_seed(0)
+    device = torch.device("cpu")
+    network = tiny_network()
+    optical, sar = torch.randn(2, 2, 3, 64, 64).unbind()
+    text = torch.randn(3, HEAD.text_dim)
+    with mixed(device, torch.bfloat16):
+        expected = network(optical, sar, text)
+        for part in (network.optical, network.sar, network.adapters):
+            stored_in(part, torch.bfloat16)
+        assert network(optical, sar, text).equal(expected)
+    assert network.optical.dino.vit.blocks[0].mlp.fc1.weight.dtype == torch.bfloat16

@@ -14,7 +14,7 @@ def test_guidance_computed_once_per_image_equals_the_convolution_of_everything_c
     repeated = [guidance.repeat_interleave(3, dim=0) for guidance in (clip, dino)]
     expected = F.relu(stage.norm1(stage.conv1(torch.cat([up, *repeated], dim=1))))
     expected = F.relu(stage.norm2(stage.conv2(expected)))
-    assert torch.allclose(stage(x, clip, dino).flatten(0, 1), expected, atol=1e-5)
+    assert torch.allclose(stage(x, stage.guided(clip, dino)).flatten(0, 1), expected, atol=1e-5)
 
 
 def test_group_norm_has_at_least_one_group() -> None:
