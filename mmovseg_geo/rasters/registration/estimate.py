@@ -262,7 +262,7 @@ def _verdict(
         reasons.append(turned)
     elif edge:
         reasons.append("the best fit lies at the edge of the search")
-    elif worse:
+    elif worse and confidence_of(found) >= CONFIDENT:
         reasons.append(f"{moved} would fit the edges, but not the brightness (mutual information falls)")
     else:
         reasons.append(doubt(found))
