@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
-import numpy as np
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -77,6 +75,8 @@ class _OnHost:
         return lambda: batch
 
     def to_host(self, *arrays: Array) -> Callable[[], tuple[NDArray[Any], ...]]:
+        import numpy as np  # whoever only asks where weights are waits for nothing
+
         return lambda: tuple(
             array if isinstance(array, np.ndarray) else np.asarray(array.detach().cpu()) for array in arrays
         )

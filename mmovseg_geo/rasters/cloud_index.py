@@ -8,7 +8,7 @@ infrared band snow looks like clouds; without a near infrared one no shadow is t
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.ndimage import maximum_filter1d
@@ -91,6 +91,10 @@ class CloudIndex:
         marked = draft._marked(pixels, valid, round(smooth / thinned), max(1, round(reach / thinned)))
         return replace(draft, share=float(marked.sum() / max(int(valid.sum()), 1)), coarse=marked)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What crosses to other processes: pixels stay, as only who aligns the images looks at them coarsely."""
+        return {**self.__dict__, "coarse": None}
+
     @property
     def why(self) -> str:
         doubts = [] if "nir" in self.names else ["shadows not looked for"]
@@ -121,7 +125,7 @@ class CloudIndex:
 
     def thinned(self, shape: tuple[int, int]) -> Mask:
         """Cloud or shadow in the whole grid, seen in fewer pixels (of `shape`)."""
-        assert self.coarse is not None, "made by `of`"
+        assert self.coarse is not None, "made by `of`, in this process"
         rows, cols = (middles(count, side) for count, side in zip(shape, self.coarse.shape, strict=True))
         thinned: Mask = self.coarse[np.ix_(rows, cols)]
         return thinned
