@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mmovseg_cli import batch, coregister, info, models, polygonize, segment, train
+from mmovseg_cli import batch, benchmark, coregister, doctor, info, models, polygonize, segment, train
 from mmovseg_cli import eval as evaluate
 from mmovseg_geo import __version__
 
@@ -34,7 +34,7 @@ def mmovseg(
     """Label every pixel of a satellite or aerial scene with words you choose, from optical and SAR images together."""
 
 
-for room in (segment, batch, coregister, polygonize, info, train, evaluate, models):
+for room in (segment, batch, coregister, polygonize, info, train, evaluate, models, doctor, benchmark):
     room.add_to(app)
 
 

@@ -13,14 +13,31 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from mmovseg_geo.benchmark.scene import make_scene
 from mmovseg_geo.models import registry
 from tests.benchmarks.random_weights import provide
-from tests.benchmarks.scenes import make_scene, make_sparse_scene
+from tests.benchmarks.scenes import make_sparse_scene
 
-WHICH = ("speed", "memory", "sparse", "pipeline", "remote", "cluster", "models", "upsampler", "polygons", "help")
+WHICH = (
+    "speed",
+    "memory",
+    "sparse",
+    "pipeline",
+    "remote",
+    "cluster",
+    "models",
+    "upsampler",
+    "polygons",
+    "help",
+    "start",
+    "decoder",
+    "network",
+    "rivals",
+)
 NETWORKS = ("mmovseg-vitb16-pie", "mmovseg-vitl14-pie", "segearth-ov", "segearth-ov2-sar", "segearth-ov2")
 """A name for each network of the published systems."""
 CLASSES = "water,forest|trees,cropland,building|house,road,bare ground"
@@ -33,22 +50,15 @@ def segment(
     with tempfile.TemporaryDirectory(dir=folder or Path(inputs[0]).parent) as out:
         command = [sys.executable, "-m", "mmovseg_cli", "segment", *map(str, inputs), "-o", f"{out}/map"]
         command += ["--classes", CLASSES, "--no-polygons", "-q", *options]
-        started = time.perf_counter()
-        pid = os.posix_spawn(
-            command[0], command, os.environ, file_actions=[(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
-        )
-        _, status, usage = os.wait4(pid, 0)
-        wall = time.perf_counter() - started
-        if os.waitstatus_to_exitcode(status):
-            raise SystemExit(f"{' '.join(command)} failed")
+        figures = spent(command)
         (run,) = Path(out, "map").glob("*_run.json")
         seconds = json.loads(run.read_text(encoding="utf-8"))["timings_s"]["stream"]
     height, width = (side, side) if side else (int(part) for part in Path(inputs[0]).stem.split("_")[1].split("x"))
     return {
-        "wall_s": wall,
+        "wall_s": figures["wall_s"],
         "stream_s": seconds,
         "mpx_per_s": height * width / 1e6 / seconds,
-        "peak_mb": usage.ru_maxrss / 1024,
+        "peak_mb": figures["peak_mb"],
     }
 
 
@@ -139,6 +149,34 @@ def help_text() -> None:
     table([("mmovseg --help", {"best_s": min(seconds), "median_s": statistics.median(seconds)})])
 
 
+def start() -> None:
+    """`segment` on the sample scene as it is, and with the libraries of networks that its model does without."""
+    here = Path(__file__).resolve().parents[2] / "sample_data"
+    ways = {"mmovseg-compact": "", "mmovseg-compact, open_clip and timm imported first": "import open_clip, timm; "}
+    found: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
+    for _ in range(3):
+        for way, before in ways.items():
+            with tempfile.TemporaryDirectory() as out:
+                words = ["segment", *(str(here / f"scene_{sensor}.tif") for sensor in ("rgb", "sar"))]
+                words += ["--classes", CLASSES, "-o", f"{out}/map", "-q"]
+                found[way].append(
+                    spent([sys.executable, "-c", f"{before}from mmovseg_cli.app import app; app({words})"])
+                )
+    table([(way, {key: statistics.median(one[key] for one in each) for key in each[0]}) for way, each in found.items()])
+
+
+def spent(command: list[str]) -> dict[str, float]:
+    """Seconds and peak resident megabytes of a command."""
+    started = time.perf_counter()
+    quiet = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
+    pid = os.posix_spawn(command[0], command, os.environ, file_actions=quiet)
+    _, status, usage = os.wait4(pid, 0)
+    if os.waitstatus_to_exitcode(status):
+        raise SystemExit(f"{' '.join(command)} failed")
+    wall, processor = time.perf_counter() - started, usage.ru_utime + usage.ru_stime
+    return {"wall_s": wall, "cpu_s": processor, "peak_mb": usage.ru_maxrss / 1024}
+
+
 def upsampler() -> None:
     """Joint bilateral upsampling of 512 channels, ours and unfolded in chunks of 32 channels."""
     from tests.benchmarks.upsampling import compare
@@ -157,6 +195,35 @@ def polygons(folder: Path, side: int) -> None:
         print()
 
 
+def network(arguments: argparse.Namespace) -> None:
+    """MM-OVSeg beside its plain formulation."""
+    from tests.benchmarks import network as room
+
+    if arguments.which == "decoder":
+        rows = room.decoder()
+    else:
+        gpu = arguments.device != "cpu"
+        batch_size = arguments.batch_size or (16 if gpu else 1)
+        rows = room.network(
+            arguments.device, arguments.precision, batch_size, arguments.compile, 20 if gpu else 1, arguments.classes
+        )
+    for number, row in enumerate(rows):
+        table([row], head=number == 0)
+
+
+def rivals(folder: Path, arguments: argparse.Namespace) -> None:
+    """The same model, tiles, overlap and batch, from files to a file, in our way and in others."""
+    from mmovseg_geo.benchmark import WAYS, compare, lines
+    from mmovseg_geo.config import SegmentConfig
+
+    config = SegmentConfig(
+        model=arguments.model or "mmovseg-compact", device=arguments.device, precision=arguments.precision
+    )
+    config = config if arguments.batch_size is None else replace(config, batch_size=arguments.batch_size)
+    scene = make_scene(folder, *[arguments.side or 4096] * 2)
+    print("\n".join(lines(compare(*scene, config=config, against=WAYS, say=lambda way: print(way, file=sys.stderr)))))
+
+
 def table(rows: list[tuple[str, dict[str, float]]], *, head: bool = True) -> None:
     if head:
         print("| run | " + " | ".join(rows[0][1]) + " |\n|---|" + "---|" * len(rows[0][1]))
@@ -166,37 +233,40 @@ def table(rows: list[tuple[str, dict[str, float]]], *, head: bool = True) -> Non
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("which", choices=WHICH)
+    parser.add_argument("which", choices=WHICH, metavar="WHICH", help=", ".join(WHICH))
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "mmovseg-benchmarks")
     parser.add_argument("--model", help="mmovseg-compact, or in `models` one of each network, unless given")
     parser.add_argument(
         "--side",
         type=int,
-        help="pixels of the scene: 8192 in `pipeline`, 4096 in `remote`, 1024 in `models`, 10980 in `polygons`",
+        help="pixels of a scene: 8192 in `pipeline`, 4096 in `remote`, `rivals`, 1024 in `models`, 10980 in `polygons`",
     )
-    parser.add_argument("--device", default="auto", help="of `pipeline`")
-    parser.add_argument("--precision", default="auto", help="of `pipeline`")
-    parser.add_argument("--batch-size", default="4", help="of `pipeline`")
+    parser.add_argument("--device", default="auto", help="of `pipeline`, `network` and `rivals`")
+    parser.add_argument("--precision", default="auto", help="of `pipeline`, `network` and `rivals`")
+    parser.add_argument("--batch-size", type=int, help="of `pipeline` (4), `network` and `rivals`")
+    parser.add_argument("--classes", type=int, default=8, help="of `network`, at most 8")
+    parser.add_argument("--compile", action="store_true", help="compile the network of `network`")
     arguments = parser.parse_args()
-    if arguments.which == "upsampler":
-        upsampler()
-    elif arguments.which == "help":
-        help_text()
-    elif arguments.which == "polygons":
-        polygons(arguments.folder, arguments.side or 10980)
-    elif arguments.which == "pipeline":
-        options = (arguments.device, arguments.precision, arguments.batch_size)
-        pipeline(arguments.folder, arguments.model or "mmovseg-compact", arguments.side or 8192, options)
-    elif arguments.which == "remote":
-        remote(arguments.folder, arguments.side or 4096)
-    elif arguments.which == "cluster":
-        cluster(arguments.folder, arguments.model or "threshold")
-    elif arguments.which == "sparse":
-        sparse(arguments.folder)
-    elif arguments.which == "models":
-        models(arguments.folder, (arguments.model,) if arguments.model else NETWORKS, arguments.side or 1024)
-    else:
-        {"speed": speed, "memory": memory}[arguments.which](arguments.folder, arguments.model or "mmovseg-compact")
+    which, folder, model = arguments.which, arguments.folder, arguments.model
+    bundled = model or "mmovseg-compact"
+    options = (arguments.device, arguments.precision, str(arguments.batch_size or 4))
+    runs: dict[str, Callable[[], None]] = {
+        "speed": lambda: speed(folder, bundled),
+        "memory": lambda: memory(folder, bundled),
+        "sparse": lambda: sparse(folder),
+        "pipeline": lambda: pipeline(folder, bundled, arguments.side or 8192, options),
+        "remote": lambda: remote(folder, arguments.side or 4096),
+        "cluster": lambda: cluster(folder, model or "threshold"),
+        "models": lambda: models(folder, (model,) if model else NETWORKS, arguments.side or 1024),
+        "upsampler": upsampler,
+        "polygons": lambda: polygons(folder, arguments.side or 10980),
+        "help": help_text,
+        "start": start,
+        "decoder": lambda: network(arguments),
+        "network": lambda: network(arguments),
+        "rivals": lambda: rivals(folder, arguments),
+    }
+    runs[which]()
 
 
 if __name__ == "__main__":

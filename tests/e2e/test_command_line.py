@@ -10,7 +10,7 @@ import pytest
 import rasterio
 from mmovseg_cli.app import app
 
-COMMANDS = ["segment", "batch", "coregister", "polygonize", "info", "train", "eval"]
+COMMANDS = ["segment", "batch", "coregister", "polygonize", "info", "train", "eval", "doctor", "benchmark"]
 GROUPS = ["models"]
 WORDS = ("--classes", "dark,bright")
 HEAVY = ("torch", "rasterio", "numpy", "geopandas", "odc", "pyproj", "yaml", "mmovseg_geo.models")
