@@ -62,6 +62,7 @@ class DenseCLIP(nn.Module):
             output_dim=embed_dim,
             act_layer=QuickGELU if quick_gelu else nn.GELU,
         )
+        fuse_attention(self.visual)
 
     def forward(self, image_B3HW: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Dense features (B, C, H, W) and the outputs of the hook blocks (B, D, H, W)."""
@@ -85,6 +86,34 @@ class DenseCLIP(nn.Module):
         patches = rearrange(table_ND[1:], "(h w) d -> 1 d h w", h=native[0])
         patches = F.interpolate(patches, size=grid, mode="bicubic", align_corners=False)
         return torch.cat([table_ND[:1], rearrange(patches, "1 d h w -> (h w) d")])
+
+
+class FusedAttention(nn.MultiheadAttention):
+    """Attention of tokens to each other without their matrix, under the names and the arguments of torch's module.
+
+    In inference torch's own makes the matrix on a CPU, and copies more than it must on a GPU.
+    """
+
+    def __init__(self, attention: nn.MultiheadAttention) -> None:
+        super().__init__(attention.embed_dim, attention.num_heads, batch_first=True, device="meta")
+        self.in_proj_weight, self.in_proj_bias = attention.in_proj_weight, attention.in_proj_bias
+        self.out_proj = attention.out_proj
+
+    def forward(  # type: ignore[override]
+        self, query: Tensor, key: Tensor, value: Tensor, *, need_weights: bool = False, attn_mask: Tensor | None = None
+    ) -> tuple[Tensor, None]:
+        if key is not query or value is not query or need_weights:
+            raise ValueError("tokens attend to each other here, and their weights are not made")
+        qkv = F.linear(query, self.in_proj_weight, self.in_proj_bias)
+        q, k, v = rearrange(qkv, "b n (qkv m e) -> qkv b m n e", qkv=3, m=self.num_heads)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=attn_mask)
+        return self.out_proj(rearrange(mixed, "b m n e -> b n (m e)")), None
+
+
+def fuse_attention(visual: VisionTransformer) -> None:
+    """Put fused attention into every block of an image tower; weights, names and numbers stay."""
+    for block in visual.transformer.resblocks:
+        block.attn = FusedAttention(block.attn)
 
 
 def first_tokens(visual: Any, image_B3HW: Tensor, positions: Callable[[Grid], Tensor]) -> tuple[Tensor, Grid]:

@@ -61,5 +61,5 @@ def stored_in(module: nn.Module, dtype: torch.dtype) -> None:
     The numbers are the same; it takes half of the memory and saves the conversion. The weights must not be trained.
     """
     for part in module.modules():
-        if isinstance(part, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+        if isinstance(part, nn.Linear | nn.Conv2d | nn.ConvTranspose2d | nn.MultiheadAttention):
             part.to(dtype)

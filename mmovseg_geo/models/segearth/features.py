@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmovseg_geo.errors import ConfigError
-from mmovseg_geo.models.clip import Grid, first_tokens, on_grid
+from mmovseg_geo.models.clip import Grid, first_tokens, fuse_attention, on_grid
 from mmovseg_geo.models.segearth.attention import gem_attention, mixed_values
 from mmovseg_geo.models.segearth.recipe import Attention
 
@@ -39,6 +39,7 @@ class DenseFeatures(nn.Module):
         blocks = len(visual.transformer.resblocks)
         if not 1 <= last <= blocks:
             raise ConfigError(f"last {last} does not fit an image tower of {blocks} blocks; give 1 to {blocks}.")
+        fuse_attention(visual)
         self.visual = visual
         self.attention = attention
         self.last = last

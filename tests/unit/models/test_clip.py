@@ -10,7 +10,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mmovseg_geo.errors import ConfigError
-from mmovseg_geo.models.clip import IMAGENET_TEMPLATES, CLIPText, CLIPWords, DenseCLIP, dense_config, embed_texts
+from mmovseg_geo.models.clip import (
+    IMAGENET_TEMPLATES,
+    CLIPText,
+    CLIPWords,
+    DenseCLIP,
+    FusedAttention,
+    dense_config,
+    embed_texts,
+)
 from tests.unit.models.segearth.tiny import tiny_clip
 
 
@@ -133,3 +141,18 @@ def test_every_architecture_of_open_clip_is_usable_or_says_why(architecture: str
 def test_an_encoder_that_cannot_work_says_why(architecture: str, reason: str) -> None:
     with pytest.raises(ConfigError, match=reason):
         dense_config(architecture)
+
+
+@torch.no_grad()
+def test_fused_attention_has_the_names_and_the_numbers_of_torch() -> None:
+    torch.manual_seed(0)
+    plain = torch.nn.MultiheadAttention(32, 4, batch_first=True)
+    torch.nn.init.normal_(plain.in_proj_bias)
+    fused = FusedAttention(plain)
+    assert {key: value.shape for key, value in fused.state_dict().items()} == {
+        key: value.shape for key, value in plain.state_dict().items()
+    }
+    x = torch.randn(2, 7, 32)
+    torch.testing.assert_close(fused(x, x, x)[0], plain(x, x, x, need_weights=False)[0], atol=1e-6, rtol=1e-5)
+    with pytest.raises(ValueError, match="each other"):
+        fused(x, x + 1, x)
