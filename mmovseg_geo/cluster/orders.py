@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -27,7 +30,7 @@ class Order:
         folder: that gets the scene's files, as workers see it.
         parts: into how many strips a scene is cut at most.
         rows: of a strip, from the first to the one below it, counted from the top of the map.
-        scene: opened before, as the paths and decisions that it pickles as; its shift is estimated once.
+        scene: opened before, see `packed`; its shift is estimated once.
         version: of the software that wrote this.
     """
 
@@ -38,14 +41,14 @@ class Order:
     config: SegmentConfig
     parts: int = 1
     rows: tuple[int, int] | None = None
-    scene: Scene | None = None
+    scene: bytes | None = None
     version: str = mmovseg_geo.__version__
 
-    def strip(self, rows: tuple[int, int], scene: Scene) -> Order:
+    def strip(self, rows: tuple[int, int], scene: bytes) -> Order:
         """The order for a strip of the same scene."""
         return replace(self, kind="strip", rows=rows, scene=scene)
 
-    def joined(self, scene: Scene) -> Order:
+    def joined(self, scene: bytes) -> Order:
         """The order to make the map of the finished strips."""
         return replace(self, kind="scene", scene=scene, config=replace(self.config, resume=True))
 
@@ -64,8 +67,20 @@ class Outcome:
     message: str = ""
     seconds: float = 0.0
     spans: tuple[tuple[int, int], ...] = ()
-    scene: Scene | None = field(default=None, repr=False)
+    scene: bytes | None = field(default=None, repr=False)
     lost: bool = False
+
+
+def packed(scene: Scene) -> bytes:
+    """A scene as the paths and decisions that it pickles as; compressed, for a mask of clouds takes a megabyte."""
+    found: bytes = zlib.compress(import_module("cloudpickle").dumps(scene))
+    return found
+
+
+def unpacked(content: bytes) -> Scene:
+    """The scene that was packed; its files are opened when it is read."""
+    scene: Scene = pickle.loads(zlib.decompress(content))
+    return scene
 
 
 def placed(pairs: Sequence[ScenePair], config: SegmentConfig) -> tuple[list[ScenePair], SegmentConfig]:

@@ -11,7 +11,7 @@ from threading import Lock
 
 import mmovseg_geo
 from mmovseg_geo.batch import Load, attempt, loader, reason
-from mmovseg_geo.cluster.orders import Order, Outcome
+from mmovseg_geo.cluster.orders import Order, Outcome, packed, unpacked
 from mmovseg_geo.config import SegmentConfig
 from mmovseg_geo.decision import Decision
 from mmovseg_geo.errors import ClusterError, DeviceFailed
@@ -60,7 +60,8 @@ def _load_for(config: SegmentConfig) -> Load:
 
 
 def _map(order: Order, load: Load) -> Outcome:
-    status, message, error = attempt(order.pair, Path(order.folder), order.config, load, scene=order.scene)
+    scene = None if order.scene is None else unpacked(order.scene)
+    status, message, error = attempt(order.pair, Path(order.folder), order.config, load, scene=scene)
     return Outcome(status, message, lost=isinstance(error, DeviceFailed))
 
 
@@ -86,7 +87,7 @@ def _cut(order: Order, load: Load) -> Outcome:
             journey = _journey(scene, segmenter, config, run, run_fit(scene, segmenter, config))
         except Exception as error:
             return _failed(order, error)
-        return Outcome("cut", spans=tuple(_spans(journey, run, order.parts)), scene=scene)
+        return Outcome("cut", spans=tuple(_spans(journey, run, order.parts)), scene=packed(scene))
 
 
 def _compute(order: Order, load: Load) -> Outcome:
@@ -94,7 +95,7 @@ def _compute(order: Order, load: Load) -> Outcome:
     assert order.scene is not None, "a strip is one of a scene that was opened"
     assert order.rows is not None, "a strip has rows"
     config, (top, bottom) = order.config, order.rows
-    with order.scene as scene:
+    with unpacked(order.scene) as scene:
         segmenter = load(scene)
         try:
             outputs = planned_outputs(order.pair.optical, order.pair.sar, order.folder, config)

@@ -68,8 +68,19 @@ def speed(folder: Path, model: str) -> None:
     table(rows)
 
 
-def memory(folder: Path, model: str) -> None:
-    """Peak memory of a large scene, of one four times as high as another, and with a limit."""
+def memory(folder: Path, model: str, side: int | None = None) -> None:
+    """Peak memory of a large scene, of one four times as high as another, and with a limit; or of the two alone."""
+    if side is not None:
+        rows = [
+            (
+                f"{height} x {side}, threshold",
+                segment(*make_scene(folder, height, side), options=("--model", "threshold")),
+            )
+            for height in (2 * side, 8 * side)
+        ]
+        table(rows)
+        print(f"\nfour times as high takes {100 * (rows[1][1]['peak_mb'] / rows[0][1]['peak_mb'] - 1):+.1f} % memory")
+        return
     rows = [
         (
             f"{height} x {width}, 6 classes, {name}",
@@ -134,9 +145,12 @@ def cluster(folder: Path, model: str) -> None:
     """What a scene costs on a cluster, and what thousands leave behind."""
     from tests.benchmarks.cluster import many, per_scene
 
-    table(per_scene(folder, model))
-    print()
-    table(many(1000))
+    for part in (per_scene(folder, model), many(300)):
+        head: Sequence[str] | None = None
+        for row in part:
+            table([row], head=list(row[1]) != head)
+            head = list(row[1])
+        print()
 
 
 def help_text() -> None:
@@ -239,7 +253,8 @@ def main() -> None:
     parser.add_argument(
         "--side",
         type=int,
-        help="pixels of a scene: 8192 in `pipeline`, 4096 in `remote`, `rivals`, 1024 in `models`, 10980 in `polygons`",
+        help="pixels of a scene: 8192 in `pipeline`, 4096 in `remote`, `rivals`, 1024 in `models`, 10980 in `polygons`; "
+        "columns in `memory`",
     )
     parser.add_argument("--device", default="auto", help="of `pipeline`, `network` and `rivals`")
     parser.add_argument("--precision", default="auto", help="of `pipeline`, `network` and `rivals`")
@@ -252,7 +267,7 @@ def main() -> None:
     options = (arguments.device, arguments.precision, str(arguments.batch_size or 4))
     runs: dict[str, Callable[[], None]] = {
         "speed": lambda: speed(folder, bundled),
-        "memory": lambda: memory(folder, bundled),
+        "memory": lambda: memory(folder, bundled, arguments.side),
         "sparse": lambda: sparse(folder),
         "pipeline": lambda: pipeline(folder, bundled, arguments.side or 8192, options),
         "remote": lambda: remote(folder, arguments.side or 4096),
