@@ -12,7 +12,7 @@ from typing import Literal
 from mmovseg_geo.config import SegmentConfig
 from mmovseg_geo.errors import OUT_OF_MEMORY, ConfigError, MmovsegError, OutputError, is_out_of_memory
 from mmovseg_geo.manifest import ScenePair, pair_files, read_manifest
-from mmovseg_geo.maps import load_for, map_opened, opened, planned_outputs, refuse_existing
+from mmovseg_geo.maps import load_for, local_folder, map_opened, opened, planned_outputs, refuse_existing
 from mmovseg_geo.models.segmenter import Segmenter
 from mmovseg_geo.pipeline import Progress
 from mmovseg_geo.rasters.scene import Scene
@@ -67,9 +67,9 @@ def required_folder(out: str | Path) -> Path:
     """A folder for the folders of scenes, which need not be there yet.
 
     Raises:
-        OutputError: it is a file.
+        OutputError: it is a file, or an address.
     """
-    out = Path(out)
+    out = local_folder(out)
     if out.exists() and not out.is_dir():
         raise OutputError(f"{out} is a file; give a folder for the maps with -o.")
     return out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -159,13 +160,29 @@ def planned_outputs(
 
     Raises:
         SceneError: neither an optical nor a SAR file was given.
+        OutputError: the folder is an address.
     """
     if optical is None and sar is None:
         raise SceneError("No image was given. Name an optical file, a SAR file, or both.")
     name = scene_name(optical or sar or "")
-    folder = Path(out) if out is not None else Path(f"{name}_mmovseg")
+    folder = local_folder(out) if out is not None else Path(f"{name}_mmovseg")
     wanted = {"confidence": config.confidence, "polygons": config.polygons, "preview": config.preview}
     return {kind: folder / f"{name}{suffix}" for kind, suffix in SUFFIXES.items() if wanted.get(kind, True)}
+
+
+def local_folder(out: str | Path) -> Path:
+    """A folder of the file system.
+
+    Raises:
+        OutputError: it is an address, or one that only GDAL knows.
+    """
+    # A path that was made of an address has one slash left.
+    if re.match(r"[a-z][a-z0-9+.-]+:/|/vsi[a-z0-9_]+/", Path(out).as_posix()):
+        raise OutputError(
+            f"{out} is no folder of this computer, and maps need one: files are renamed and locked there. "
+            "Give a local or mounted folder with -o, and copy the maps afterwards."
+        )
+    return Path(out)
 
 
 def refuse_existing(outputs: Mapping[str, Path], config: SegmentConfig) -> None:

@@ -253,8 +253,8 @@ def main() -> None:
     parser.add_argument(
         "--side",
         type=int,
-        help="pixels of a scene: 8192 in `pipeline`, 4096 in `remote`, `rivals`, 1024 in `models`, 10980 in `polygons`; "
-        "columns in `memory`",
+        help="pixels of a scene: 8192 in `pipeline`, 4096 in `remote`, `rivals`, 1024 in `models`, "
+        "10980 in `polygons`; columns in `memory`",
     )
     parser.add_argument("--device", default="auto", help="of `pipeline`, `network` and `rivals`")
     parser.add_argument("--precision", default="auto", help="of `pipeline`, `network` and `rivals`")

@@ -32,6 +32,13 @@ def test_a_folder_is_no_image(here, refused):
     assert "scene is a folder" in refused("segment", "scene", *WORDS)
 
 
+@pytest.mark.parametrize("out", ["s3://bucket/maps", "/vsis3/bucket/maps", "https://host/maps"])
+def test_maps_are_written_to_folders(scene, here, refused, out):
+    (here / "scenes.csv").write_text("optical,sar\ns2.tif,s1.tif\n")
+    assert "no folder of this computer" in refused("segment", *scene, *WORDS, "-o", out)
+    assert "no folder of this computer" in refused("batch", "scenes.csv", *WORDS, "-o", out)
+
+
 def test_without_a_crs_the_pixel_grid_is_advised(write, pixels, refused):
     write("plain.tif", pixels["optical"], crs=None, transform=Affine.identity())
     message = refused("segment", "plain.tif", *WORDS)
