@@ -17,10 +17,10 @@ types:
 	$(PYTHON) -m mypy
 
 test:
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest -n logical --dist loadfile
 
 test-quick:
-	$(PYTHON) -m pytest -m "not slow"
+	$(PYTHON) -m pytest -n logical --dist loadfile -m "not slow"
 
 golden:
 	$(PYTHON) -m tests.golden.renew
