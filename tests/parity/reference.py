@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from mmovseg_geo.models.clip import CLIPText, embed_texts
 from mmovseg_geo.models.compute import mixed
@@ -18,8 +17,8 @@ from mmovseg_geo.models.mmovseg.encoders import DINOv1, DINOv3, dino
 from mmovseg_geo.models.mmovseg.head import CostHead
 from mmovseg_geo.models.mmovseg.network import MMOVSeg
 from mmovseg_geo.models.mmovseg.params import CLIPParams, DINOParams, HeadParams, MMOVSegParams, hook_layers
-from mmovseg_geo.models.mmovseg.preprocessing import as_rgb, normalize, pad_to_multiple, resize, scores_on_tile
-from mmovseg_geo.models.state_dict import Rule, load, rename, their_shapes
+from mmovseg_geo.models.mmovseg.preprocessing import as_rgb, normalize, pad_to_multiple, scores_on_tile
+from mmovseg_geo.models.state_dict import load, rename, their_shapes
 from tests.parity.fixture import Fixture, raw, unit, weight
 from tests.parity.recording import Tensors, add_sensors, dino_hook, head_hooks, network_hooks, recording
 
@@ -208,22 +207,6 @@ def bfloat16_agreement(fixture: Fixture, device: str, *, apart: float) -> float:
     return float((exact.argmax(1) == rough.argmax(1))[clear].float().mean())
 
 
-def training_tensors(fixture: Fixture) -> Tensors:
-    """Loss and gradients of one step: cross-entropy of each class, where pixels without a label belong to none."""
-    meta, model = fixture.meta, network(fixture)
-    for encoder in (model.optical.dino, model.sar):  # type: ignore[attr-defined]
-        encoder.requires_grad_(False)
-    labels = torch.from_numpy(np.stack([label_of(fixture, b) for b in range(meta["batch"])])).long()
-    logits = resize(logits_of(fixture, model, embedded_classes(fixture, model)), (labels.shape[1], labels.shape[2]))
-    targets = torch.stack([labels == index for index in range(len(meta["classes"]))], dim=1).float()
-    loss = F.binary_cross_entropy_with_logits(logits, targets)
-    loss.backward()
-    gradients = {name: gradient(model, rules(network_params(fixture)), name) for name in meta["trainable"]}
-    recorded = {name: gradients[name.removeprefix("grad/")].numpy() for name in meta["tensors"] if "/" in name}
-    norms = np.array([float(value.norm()) for value in gradients.values()])
-    return {"loss": loss.detach().reshape(1).numpy(), "grad_norm": norms, **recorded}
-
-
 def label_of(fixture: Fixture, item: int) -> np.ndarray:
     """Seeded labels (H, W) in squares of 24 pixels, 255 for none."""
     (height, width), count = fixture.size, len(fixture.meta["classes"])
@@ -231,18 +214,6 @@ def label_of(fixture: Fixture, item: int) -> np.ndarray:
     values = (raw(fixture.seed, f"{fixture.meta['input']}/{item}/label", rows * cols) >> np.uint64(56)) % (count + 1)
     values[values == count] = 255
     return values.reshape(rows, cols).repeat(24, 0).repeat(24, 1)[:height, :width].astype(np.uint8)
-
-
-def gradient(model: MMOVSeg, table: tuple[Rule, ...], official: str) -> Tensor:
-    """Of the entry of ours, or the part of it, that an official key fills."""
-    joined = next((part for part in "qkv" if official.endswith(f".{part}_proj_weight")), None)
-    keys = [official]
-    if joined:
-        keys = [official.replace(f".{joined}_proj", f".{part}_proj") for part in "qkv"]
-    (ours,) = rename({key: torch.empty(1) for key in keys}, table)
-    found = model.get_parameter(ours).grad
-    assert found is not None, f"{ours} has no gradient"
-    return found.chunk(3)["qkv".index(joined)] if joined else found
 
 
 def _periods(encoder: DINOv1 | DINOv3, prefix: str) -> dict[str, Tensor]:

@@ -20,6 +20,7 @@ import torch
 from open_clip import CLIP, get_model_config
 from torch import Tensor, nn
 
+from mmovseg_geo.models.clip import with_weights
 from tests.parity.discovery import ABSENT, files, name_of
 
 SETTINGS = "meta.json"
@@ -57,9 +58,19 @@ def fill(module: nn.Module, salt: str, prefix: str = "") -> nn.Module:
 
 
 @lru_cache(maxsize=2)
+@torch.inference_mode(False)
+def seeded_state(salt: str, config: str) -> Mapping[str, Tensor]:
+    """The weights of a CLIP; `config` is what open_clip would find in a file of its own, as JSON."""
+    with torch.device("meta"):
+        shapes = {key: tuple(value.shape) for key, value in CLIP(**json.loads(config)).state_dict().items()}
+    return {key: seeded(salt, key, shape) for key, shape in shapes.items()}
+
+
+@lru_cache(maxsize=4)
+@torch.inference_mode(False)
 def seeded_clip(salt: str, config: str, quick_gelu: bool) -> CLIP:
-    """CLIP with seeded weights; `config` is what open_clip would find in a file of its own, as JSON."""
-    return fill(CLIP(**json.loads(config), quick_gelu=quick_gelu), salt)
+    """CLIP with seeded weights, which those of either activation share."""
+    return with_weights({**json.loads(config), "quick_gelu": quick_gelu}, seeded_state(salt, config))
 
 
 @dataclass(frozen=True)

@@ -16,16 +16,12 @@ from tests.parity.reference import (
     head_tensors,
     network_tensors,
     scores_on,
-    training_tensors,
 )
 
 LARGE = 512
 """Encoders at least this wide make a case slow: it fills and runs up to a billion parameters."""
 
 MAKERS = {"eval": network_tensors, "decoder": head_tensors, "dino": dino_tensors}
-LOSS_OFF, GRADIENT_OFF = 1e-5, 1e-3
-"""Allowed of a training step: of the loss, and of a gradient in its own norm."""
-
 ON_GPU = pytest.param(
     "cuda",
     marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device was found")],
@@ -63,23 +59,6 @@ def test_every_recorded_tensor_is_met(fixture: Fixture) -> None:
         if math.isnan(found) or found > allowed
     ]
     assert not failed, "\n".join(failed)
-
-
-@pytest.mark.parametrize("fixture", cases("train"))
-def test_loss_and_gradients_of_a_training_step_are_met(fixture: Fixture) -> None:
-    ours, expected = training_tensors(fixture), fixture.recorded()
-    assert abs(ours["loss"][0] - expected["loss"][0]) <= LOSS_OFF
-    total = float(np.linalg.norm(ours["grad_norm"]))
-    assert abs(total - fixture.meta["grad_norm_total"]) <= GRADIENT_OFF * total
-    off = np.abs(ours["grad_norm"] - expected["grad_norm"])
-    worst = int((off - GRADIENT_OFF * expected["grad_norm"]).argmax())
-    # A gradient that is zero by the method has rounding for a norm.
-    allowed = np.maximum(GRADIENT_OFF * expected["grad_norm"], 1e-6 * total)
-    assert (off <= allowed).all(), f"{fixture.meta['trainable'][worst]}: off by {off[worst]:.3g}"
-    for name in (name for name in expected if "/" in name):
-        stride = fixture.meta["tensors"][name]["stride"]
-        difference = ours[name].reshape(-1)[::stride] - expected[name]
-        assert np.abs(difference).max() <= GRADIENT_OFF * np.abs(expected[name]).max(), name
 
 
 @pytest.mark.parametrize("device", ["cpu", ON_GPU])
