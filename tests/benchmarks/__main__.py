@@ -31,6 +31,7 @@ WHICH = (
     "cluster",
     "models",
     "upsampler",
+    "training",
     "polygons",
     "help",
     "start",
@@ -191,11 +192,19 @@ def spent(command: list[str]) -> dict[str, float]:
     return {"wall_s": wall, "cpu_s": processor, "peak_mb": usage.ru_maxrss / 1024}
 
 
-def upsampler() -> None:
+def upsampler(side: int | None) -> None:
     """Joint bilateral upsampling of 512 channels, ours and unfolded in chunks of 32 channels."""
-    from tests.benchmarks.upsampling import compare
+    from tests.benchmarks.upsampling import SIDES, compare
 
-    for number, row in enumerate(compare()):
+    for number, row in enumerate(compare((side,) if side else SIDES)):
+        table([row], head=number == 0)
+
+
+def training(device: str, steps: int, *, full_size: bool) -> None:
+    """Steps of training on images from files beside steps on batches in memory."""
+    from tests.benchmarks.feeding import compare
+
+    for number, row in enumerate(compare(device, steps, full_size=full_size)):
         table([row], head=number == 0)
 
 
@@ -256,11 +265,13 @@ def main() -> None:
         help="pixels of a scene: 8192 in `pipeline`, 4096 in `remote`, `rivals`, 1024 in `models`, "
         "10980 in `polygons`; columns in `memory`",
     )
-    parser.add_argument("--device", default="auto", help="of `pipeline`, `network` and `rivals`")
+    parser.add_argument("--device", default="auto", help="of `pipeline`, `network`, `rivals` and `training`")
     parser.add_argument("--precision", default="auto", help="of `pipeline`, `network` and `rivals`")
     parser.add_argument("--batch-size", type=int, help="of `pipeline` (4), `network` and `rivals`")
     parser.add_argument("--classes", type=int, default=8, help="of `network`, at most 8")
     parser.add_argument("--compile", action="store_true", help="compile the network of `network`")
+    parser.add_argument("--steps", type=int, default=30, help="that `training` measures of each kind")
+    parser.add_argument("--full-size", action="store_true", help="let `training` measure a published network, too")
     arguments = parser.parse_args()
     which, folder, model = arguments.which, arguments.folder, arguments.model
     bundled = model or "mmovseg-compact"
@@ -273,7 +284,8 @@ def main() -> None:
         "remote": lambda: remote(folder, arguments.side or 4096),
         "cluster": lambda: cluster(folder, model or "threshold"),
         "models": lambda: models(folder, (model,) if model else NETWORKS, arguments.side or 1024),
-        "upsampler": upsampler,
+        "upsampler": lambda: upsampler(arguments.side),
+        "training": lambda: training(arguments.device, arguments.steps, full_size=arguments.full_size),
         "polygons": lambda: polygons(folder, arguments.side or 10980),
         "help": help_text,
         "start": start,

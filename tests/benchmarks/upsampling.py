@@ -1,7 +1,7 @@
 """Joint bilateral upsampling beside its textbook form, which unfolds the map channels by channels.
 
-`python -m tests.benchmarks upsampler` prints both, in the same run: seconds in turns, peak memory in processes of
-their own. Seconds are the processor's on one thread, so that other programs on the machine count little.
+`python -m tests.benchmarks upsampler` prints both, each a pass in a process of its own. Seconds are the processor's
+on one thread, so that other programs on the machine count little.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from statistics import median
 
 import torch
 from torch import Tensor
@@ -31,7 +31,6 @@ CHUNK = 32
 CHANNELS = 512
 SIDES = (224, 448)
 KIND = "jbu_one"
-REPEATS = 2
 
 
 def unfolded(upsampler: JointBilateralUpsampler, source: Tensor, guidance: Tensor) -> Tensor:
@@ -48,10 +47,7 @@ def _doubled(stage: JointBilateralDoubling, source: Tensor, guidance: Tensor) ->
     size, radius = guidance.shape[-2:], stage.radius
     doubled = F.interpolate(source, size=tuple(size), mode="bicubic", align_corners=False)
     mirrored = F.pad(doubled, (radius,) * 4, mode="reflect")
-    parts = []
-    for part in mirrored.split(CHUNK, dim=1):
-        around = F.unfold(part, 2 * radius + 1).unflatten(1, (part.shape[1], -1)).unflatten(-1, size)
-        parts.append(torch.einsum("bckhw,bkhw->bchw", around, kernel))
+    parts = [_weighed(part, 2 * radius + 1, kernel[:, None]).sum(2) for part in mirrored.split(CHUNK, dim=1)]
     return torch.cat(parts, dim=1)
 
 
@@ -59,13 +55,21 @@ def _kernel(stage: JointBilateralDoubling, guidance: Tensor) -> Tensor:
     """Weights of the taps (B, K, H, W)."""
     radius = stage.radius
     seen = stage.range_proj(guidance)
-    around = F.unfold(F.pad(seen, (radius,) * 4, mode="reflect"), 2 * radius + 1)
-    around = around.unflatten(1, (seen.shape[1], -1)).unflatten(-1, seen.shape[-2:])
+    mirrored = F.pad(seen, (radius,) * 4, mode="reflect")
     temperature = stage.range_temp.exp().clamp(1e-4, 1e4)
-    alike = (temperature * torch.einsum("bekhw,behw->bkhw", around, seen)).softmax(dim=1)
+    alike = (temperature * _weighed(mirrored, 2 * radius + 1, seen[:, :, None]).sum(1)).softmax(dim=1)
     kernel = alike * stage.spatial_weights()[:, None, None]
     kernel = kernel / kernel.sum(dim=1, keepdim=True).clamp(min=1e-7)
     return kernel + CORRECTION * stage.fixup_proj(torch.cat([kernel, guidance], dim=1))
+
+
+def _weighed(mirrored: Tensor, taps: int, weights: Tensor) -> Tensor:
+    """Every pixel's neighbors (B, C, K, H, W), copied and then multiplied where they lie.
+
+    A second copy, or the batched products that `einsum` makes of this, take several times as long.
+    """
+    around = F.unfold(mirrored, taps).unflatten(1, (mirrored.shape[1], -1))
+    return around.unflatten(-1, weights.shape[-2:]).mul_(weights)
 
 
 def example(kind: str, side: int, channels: int = CHANNELS) -> tuple[JointBilateralUpsampler, Tensor, Tensor]:
@@ -83,41 +87,34 @@ WAYS: dict[str, Callable[[JointBilateralUpsampler, Tensor, Tensor], Tensor]] = {
 }
 
 
-def compare(repeats: int = REPEATS) -> Iterator[tuple[str, dict[str, float]]]:
-    """Rows of the table: median seconds and peak megabytes of both ways, their ratios, the largest difference."""
-    torch.set_num_threads(1)
-    for side in SIDES:
-        upsampler, source, guidance = example(KIND, side)
-        seconds: dict[str, list[float]] = {way: [] for way in WAYS}
-        made: dict[str, Tensor] = {}
-        with torch.inference_mode():
-            for _ in range(repeats):
-                for way, run in WAYS.items():
-                    made.pop(way, None)
-                    started = time.process_time()
-                    made[way] = run(upsampler, source, guidance)
-                    seconds[way].append(time.process_time() - started)
-        off = float((made["ours"] - made["unfolded"]).abs().max())
-        made.clear()
-        ours_s, unfolded_s = (median(seconds[way]) for way in WAYS)
-        ours_mb, unfolded_mb = (_in_own_process(way, side) for way in WAYS)
-        figures = {"ours_s": ours_s, "unfolded_s": unfolded_s, "times_faster": unfolded_s / ours_s}
-        figures |= {"ours_mb": ours_mb, "unfolded_mb": unfolded_mb, "times_less": unfolded_mb / ours_mb}
+def compare(sides: Sequence[int] = SIDES) -> Iterator[tuple[str, dict[str, float]]]:
+    """Rows of the table: seconds and peak megabytes of both ways, their ratios, the largest difference."""
+    for side in sides:
+        with tempfile.TemporaryDirectory() as folder:
+            ours, textbook = (_in_own_process(way, side, Path(folder, way)) for way in WAYS)
+            made = [torch.load(Path(folder, way), mmap=True) for way in WAYS]
+            off = float((made[0] - made[1]).abs().max())
+        figures = {"ours_s": ours["s"], "unfolded_s": textbook["s"], "times_faster": textbook["s"] / ours["s"]}
+        figures |= {"ours_mb": ours["mb"], "unfolded_mb": textbook["mb"], "times_less": textbook["mb"] / ours["mb"]}
         yield f"{KIND}, {side} px", {**figures, "differ_by_1e-6": off / 1e-6}
 
 
-def _in_own_process(way: str, side: int) -> float:
-    command = [sys.executable, "-m", "tests.benchmarks.upsampling", way, str(side)]
-    told = subprocess.run(command, check=True, capture_output=True, text=True)
-    return float(json.loads(told.stdout)["peak_mb"])
+def _in_own_process(way: str, side: int, out: Path) -> dict[str, float]:
+    command = [sys.executable, "-m", "tests.benchmarks.upsampling", way, str(side), str(out)]
+    told: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return told
 
 
-def peak_mb(way: str, side: int) -> float:
-    """Megabytes that one pass needs beyond what the process had before it, weights and inputs included."""
+def measured(way: str, side: int) -> tuple[Tensor, dict[str, float]]:
+    """What one pass makes, its seconds, and the megabytes that it, its weights and its inputs need."""
+    torch.set_num_threads(1)
     before = _status_mb("VmRSS")
     with torch.inference_mode():
-        WAYS[way](*example(KIND, side))
-    return _status_mb("VmHWM") - before
+        given = example(KIND, side)
+        started = time.process_time()
+        made = WAYS[way](*given)
+        seconds = time.process_time() - started
+    return made, {"s": seconds, "mb": _status_mb("VmHWM") - before}
 
 
 def _status_mb(name: str) -> float:
@@ -130,5 +127,8 @@ def _status_mb(name: str) -> float:
 
 
 if __name__ == "__main__":
-    way, side = sys.argv[1:]
-    print(json.dumps({"peak_mb": peak_mb(way, int(side))}))
+    way, side, *out = sys.argv[1:]
+    made, figures = measured(way, int(side))
+    print(json.dumps(figures))
+    if out:
+        torch.save(made, out[0])

@@ -39,7 +39,7 @@ def inputs(cells: tuple[int, int], batch: int = 1, dim: int = 6) -> tuple[Tensor
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("cells", [(3, 3), (3, 7), (5, 4), (14, 14)])
+@pytest.mark.parametrize("cells", [(3, 3), (3, 7), (5, 4), (9, 8)])
 def test_the_numbers_are_those_of_the_textbook_form(kind: str, cells: tuple[int, int]) -> None:
     upsampler, (source, guidance) = randomized(kind), inputs(cells)
     expected = unfolded(upsampler, source, guidance)
@@ -158,4 +158,4 @@ def test_a_window_of_224_pixels_takes_little_memory() -> None:
     """One pass with 512 channels; the map itself is 98 MB, unfolded at once it would be 12 GB."""
     command = [sys.executable, "-m", "tests.benchmarks.upsampling", "ours", "224"]
     told = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
-    assert json.loads(told.stdout)["peak_mb"] < 400
+    assert json.loads(told.stdout)["mb"] < 400
