@@ -11,7 +11,7 @@ from mmovseg_cli.options import READING, SETTINGS
 from mmovseg_cli.talk import Talk
 
 AREA = "Your own area"
-LABELLING = ("classes", "classes_file", "class_field", "outside", "ignore", "pixel_grid")
+LABELLING = ("classes", "classes_file", "class_field", "inside", "outside", "ignore", "pixel_grid")
 
 
 def _option(*names: str, text: str, metavar: str | None = None, default: object = False) -> Any:
@@ -43,6 +43,10 @@ OPTIONS: dict[str, Any] = {
     "classes_file": Annotated[
         Path | None,
         _option("--classes-file", metavar="FILE", text="Classes with their values or names: YAML, JSON, CSV or text."),
+    ],
+    "inside": Annotated[
+        str | None,
+        _option("--inside", metavar="CLASS", text="Class of all shapes, where no field tells it, as for outlines."),
     ],
     "outside": Annotated[
         str | None,

@@ -22,37 +22,64 @@ from typer.testing import CliRunner
 
 from mmovseg_geo.models.weights import bundled_weights, open_weights
 from tests.conftest import ROOT
+from tests.e2e.conftest import NORTH_UP
 
 SIDE = 192
 SHORT = ("--steps", 4, "--batch-size", 2, "--crop", 64, "--block-size", 48, "--device", "cpu")
+ALL = ("--held-out", 0)
+ONE_STEP = (*SHORT, *ALL, "--steps", 1)
 FILES = ("--optical", "s2.tif", "--sar", "s1.tif", "--labels", "labels.tif")
 WORDS = {10: "open water", 30: "built-up land"}
 
 
-@pytest.fixture
-def area(write: Callable[..., Path], here: Path) -> Path:
+def make_area(folder: Path) -> None:
     """A scene in squares, of which the values 10 and 30 are labelled: half of it dark and smooth, half bright."""
     rng = np.random.default_rng(6)
     bright = rng.integers(0, 2, (SIDE // 16, SIDE // 16)).repeat(16, 0).repeat(16, 1).astype(bool)
     optical = np.where(bright, 190, 30) + rng.normal(0, 10, (3, SIDE, SIDE))
-    write("s2.tif", optical.clip(0, 255).astype(np.uint8))
-    write("s1.tif", (np.where(bright, -5.0, -21.0) + rng.normal(0, 1, (2, SIDE, SIDE))).astype(np.float32))
     labels = np.where(bright, 30, 10).astype(np.uint8)
     labels[:40, :40] = 0
-    write("labels.tif", labels[None], nodata=0)
-    Path("classes.yaml").write_text("10: open water\n30: {name: built-up land, color: '#ff0000'}\n")
+    bands = {
+        "s2.tif": optical.clip(0, 255).astype(np.uint8),
+        "s1.tif": (np.where(bright, -5.0, -21.0) + rng.normal(0, 1, (2, SIDE, SIDE))).astype(np.float32),
+        "labels.tif": labels[None],
+    }
+    place = {"crs": "EPSG:32633", "transform": NORTH_UP, "height": SIDE, "width": SIDE}
+    for name, pixels in bands.items():
+        nodata = {"nodata": 0} if name == "labels.tif" else {}
+        with rasterio.open(folder / name, "w", count=len(pixels), dtype=pixels.dtype, **place, **nodata) as target:
+            target.write(pixels)
+    (folder / "classes.yaml").write_text("10: open water\n30: {name: built-up land, color: '#ff0000'}\n")
+
+
+@pytest.fixture
+def area(here: Path) -> Path:
+    """That scene in the current folder."""
+    make_area(here)
     return here
 
 
-def losses(folder: str) -> list[float]:
-    lines = [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
-    return [line["loss"] for line in lines if "loss" in line]
-
-
-def test_what_comes_out_maps_the_users_classes(run: Any, area: Path) -> None:
-    result = run("train", *FILES, "--classes-file", "classes.yaml", "-o", "mine", *SHORT)
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A folder with that scene and a finished run in `mine`, and what the run printed on stdout."""
+    folder = tmp_path_factory.mktemp("area")
+    make_area(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        words = ["train", *FILES, "--classes-file", "classes.yaml", "-o", "mine", *SHORT]
+        result = CliRunner().invoke(app, [str(word) for word in words])
     assert result.exit_code == 0, result.output
-    assert result.stdout.strip() == str(Path("mine/model.safetensors"))
+    for said in ("s2.tif: red = band 1", "s1.tif: VV = band 1", "192 x 192 pixels of 10 m", "overlap", "aligned"):
+        assert said in result.stderr
+    return folder, result.stdout
+
+
+def test_what_comes_out_maps_the_users_classes(
+    run: Any, finished: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    area, said = finished
+    monkeypatch.chdir(area)
+    assert said.strip() == str(Path("mine/model.safetensors"))
     found = {path.name for path in Path("mine").iterdir()} - {"tensorboard", "best.pt"}
     assert found == {
         "model.safetensors", "MODEL_CARD.md", "report.png", "split.png", "split.json", "run.json", "metrics.jsonl",
@@ -81,7 +108,7 @@ def test_what_comes_out_maps_the_users_classes(run: Any, area: Path) -> None:
 
 
 def test_the_image_side_learns_and_the_rest_rests(run: Any, area: Path) -> None:
-    result = run("train", *FILES, "--classes-file", "classes.yaml", "-o", "mine", "--learning-rate", 0.01, *SHORT)
+    result = run("train", *FILES, "--classes-file", "classes.yaml", "-o", "mine", "--learning-rate", 0.01, *ONE_STEP)
     assert result.exit_code == 0, result.output
     before, after = bundled_weights().tensors(), open_weights(Path("mine/model.safetensors")).tensors()
     assert before.keys() == after.keys()
@@ -93,11 +120,12 @@ def test_the_image_side_learns_and_the_rest_rests(run: Any, area: Path) -> None:
     assert {"optical", "sar", "adapters", "head"} <= moved
 
 
-def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(run: Any, area: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(
+    run: Any, area: Path, finished: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from mmovseg_geo.training.loop import Loop
 
     options = (*FILES, "--classes-file", "classes.yaml", *SHORT)
-    assert run("train", *options, "-o", "whole").exit_code == 0
     learn = Loop._learn
 
     def stopped(self: Loop, parts: Any) -> float:
@@ -112,7 +140,10 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(run: Any, area: Path, m
     monkeypatch.setattr(Loop, "_learn", learn)
     result = run("train", *options, "-o", "parts", "--resume")
     assert result.exit_code == 0, result.output
-    with safe_open("whole/model.safetensors", "pt") as one, safe_open("parts/model.safetensors", "pt") as other:
+    with (
+        safe_open(finished[0] / "mine/model.safetensors", "pt") as one,
+        safe_open("parts/model.safetensors", "pt") as other,
+    ):
         for name in one.keys():  # noqa: SIM118
             assert torch.equal(one.get_tensor(name), other.get_tensor(name)), name
     result = run("train", *options, "-o", "parts", "--resume", "--seed", 5)
@@ -128,20 +159,33 @@ def test_shapes_and_several_scenes(run: Any, area: Path, write: Callable[..., Pa
     frame.to_crs("EPSG:4326").to_file("parcels.gpkg")
     result = run(
         "train", "--optical", "s2.tif", "--optical", "other.tif", "--labels", "parcels.gpkg", "--class-field", "crop",
-        "--outside", "bare soil", "-o", "mine", *SHORT,
+        "--outside", "bare soil", "-o", "mine", *SHORT, "--steps", 1,
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     weights = open_weights(Path("mine/model.safetensors"))
     assert weights.classes == (("bare soil",), ("maize",), ("rape",))
     assert len(json.loads(Path("mine/split.json").read_text())["scenes"]) == 2
     result = run("train", "--optical", "s2.tif", "--labels", "parcels.gpkg", "--class-field", "crop", "-o", "again",
-                 "--from", "mine/model.safetensors", "--held-out", 0, *SHORT)  # fmt: skip
+                 "--from", "mine/model.safetensors", *ONE_STEP)  # fmt: skip
     assert result.exit_code == 0, result.output
     assert "nothing was held out" in Path("again/MODEL_CARD.md").read_text()
 
 
+def test_outlines_without_a_field_are_of_one_class(run: Any, area: Path, refused: Callable[..., str]) -> None:
+    boxes = [shapely.box(500000 + 160 * i, 4998080, 500080 + 160 * i, 5000000) for i in range(12)]
+    geopandas.GeoDataFrame({"osm_id": range(12)}, geometry=boxes, crs="EPSG:32633").to_file("roofs.geojson")
+    given = ("train", "--optical", "s2.tif", "--labels", "roofs.geojson", "-o", "mine", *ONE_STEP)
+    assert "--inside" in refused(*given, "--class-field", "kind")
+    assert "only 'building' is labelled" in refused(*given, "--inside", "building")
+    result = run(*given, "--inside", "building", "--outside", "background")
+    assert result.exit_code == 0, result.output
+    assert open_weights(Path("mine/model.safetensors")).classes == (("background",), ("building",))
+    raster = ("train", *FILES, "--classes-file", "classes.yaml", "-o", "other", "--inside", "open water")
+    assert "is for labels drawn as shapes" in refused(*raster)
+
+
 def test_a_loss_that_is_no_number_stops_the_run(run: Any, area: Path) -> None:
-    result = run("train", *FILES, "--classes-file", "classes.yaml", "-o", "mine", "--learning-rate", 1e30, *SHORT)
+    result = run("train", *FILES, "--classes-file", "classes.yaml", "-o", "mine", "--learning-rate", 1e30, *SHORT, *ALL)
     assert result.exit_code == 1
     assert "failed_batch.pt" in result.stderr
     assert Path("mine/failed_batch.pt").is_file()
@@ -156,7 +200,10 @@ def test_bad_input_is_refused_before_anything_is_written(refused: Callable[..., 
         "train", "--optical", "s2.tif", "--sar", "s2.tif", "--labels", "labels.tif", "--classes-file", "classes.yaml",
         "-o", "mine",
     )  # fmt: skip
-    assert "mmovseg-vitb16" in refused(*given, "--classes-file", "classes.yaml", "--from", "mmovseg-vitb16")
+    for model in ("mmovseg-vitb16", "mmovseg-vitb16-pie"):
+        said = refused(*given, "--classes-file", "classes.yaml", "--from", model)
+        assert f"{model} is another model" in said
+        assert "--from mmovseg-compact" in said
     assert "no such" in refused(
         "train", "--optical", "nothing.tif", "--labels", "labels.tif", "--classes-file", "classes.yaml", "-o", "mine"
     ).lower()  # fmt: skip

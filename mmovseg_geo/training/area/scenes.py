@@ -22,6 +22,7 @@ from mmovseg_geo.models.mmovseg.views import CompactView
 from mmovseg_geo.rasters.labels import tagged_classes
 from mmovseg_geo.rasters.scene import Scene
 from mmovseg_geo.rasters.source import probe
+from mmovseg_geo.summary import summary
 from mmovseg_geo.training.area.settings import AreaConfig
 from mmovseg_geo.training.stages.images import Pair
 from mmovseg_geo.vocabulary import Vocabulary
@@ -72,6 +73,8 @@ def open_scenes(config: AreaConfig) -> tuple[list[LabelledScene], Vocabulary]:
     found = []
     for optical, sar, labels in config.scenes:
         scene = opened(optical, sar, config.reading)
+        for line in summary(scene.describe()):
+            logger.info(line)
         for warning in scene.warnings:
             logger.warning(warning)
         facts = (scene.optical or scene.sar[0]).source.facts
@@ -124,9 +127,12 @@ def _classes(config: AreaConfig) -> Vocabulary:
 
 
 def _of_shapes(config: AreaConfig) -> Vocabulary:
-    """The words that the class field holds."""
+    """The words that the class field holds, or the one that stands for all shapes."""
     from mmovseg_geo.polygons.burn import class_values
 
+    inside, outside = config.labelling.inside, config.labelling.outside
+    if inside is not None:
+        return Vocabulary.of([*([outside] if outside else []), inside])
     words = [word for path in dict.fromkeys(config.labels) for word in class_values(path, config.labelling.class_field)]
     if all(_is_number(word) for word in words):
         raise ConfigError(
@@ -134,7 +140,6 @@ def _of_shapes(config: AreaConfig) -> Vocabulary:
             "nothing to the model.\n  Say what they are: --classes-file classes.yaml, with lines such as `1: wheat`; "
             "or name a field of words with --class-field."
         )
-    outside = config.labelling.outside
     return Vocabulary.of(list(dict.fromkeys([*([outside] if outside else []), *words])))
 
 

@@ -100,8 +100,8 @@ def scanned(
     empty = a_few(name for name, there in zip(classes.names, there_K, strict=True) if not there)
     if config.labelling.vocabulary() is not None:
         raise ConfigError(
-            f"{files}: no pixel of the scenes is labelled {empty}, so it cannot be learned.\n"
-            "  Leave it out of the classes, or label some of it. A shape that holds no pixel's center counts for none."
+            f"{files}: no pixel of the scenes is labelled {empty}, which cannot be learned so.\n"
+            "  Leave it out of the classes, or label some. A shape that holds no pixel's center counts for none."
         )
     logger.info("In the labels, but not in the scenes, so left out: %s.", empty)
     kept = Vocabulary(tuple(entry for entry, there in zip(classes.classes, there_K, strict=True) if there))

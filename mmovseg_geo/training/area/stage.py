@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from mmovseg_geo.datasets.codes import IGNORE
 from mmovseg_geo.decision import CLAIM
 from mmovseg_geo.errors import WeightsError
+from mmovseg_geo.models import SEGMENTERS, registry
 from mmovseg_geo.models.mmovseg import compact
 from mmovseg_geo.models.mmovseg.network import MMOVSeg
 from mmovseg_geo.models.mmovseg.views import CompactView, Pixels
@@ -41,12 +42,14 @@ def starting_weights(start: str) -> Weights:
     Raises:
         WeightsError: they are missing, damaged, or of another network.
     """
-    found = bundled_weights() if start == NAME else open_weights(start)
+    advice = f"on an area of one's own, {NAME} is trained. Give --from {NAME}, or a file that came from it."
+    if start == NAME:
+        return bundled_weights()
+    if start in {*SEGMENTERS, *registry.names()}:
+        raise WeightsError(f"{start} is another model; {advice}")
+    found = open_weights(start)
     if found.variant != NAME:
-        raise WeightsError(
-            f"{start}: these weights are of {found.variant}; on an area of one's own, {NAME} is trained. Give "
-            f"--from {NAME}, or a file that came from it."
-        )
+        raise WeightsError(f"{start}: these weights are of {found.variant}; {advice}")
     return found
 
 
