@@ -57,14 +57,14 @@ def test_the_loss_falls() -> None:
     found, shown = stage(), batch()
     optimizer = torch.optim.NAdam(found.groups(weight_decay=0.0), lr=1e-2)
     losses = []
-    for step in range(25):
-        torch.manual_seed(step % 5)
+    for step in range(12):
+        torch.manual_seed(step % 3)
         optimizer.zero_grad()
         loss = found(shown)
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert sum(losses[-5:]) < sum(losses[:5])
+    assert sum(losses[-3:]) < sum(losses[:3])
 
 
 def test_what_is_averaged_back_of_flat_features_is_the_same() -> None:
