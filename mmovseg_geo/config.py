@@ -52,6 +52,7 @@ class SegmentConfig:
     optical_scale: str = "auto"
     sar_scale: str = "auto"
     speckle: Speckle = "none"
+    sar_ratio: bool = False
     clouds: str = "auto"
     mask_clouds: bool = False
     gcps: Gcps | None = None

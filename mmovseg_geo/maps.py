@@ -236,6 +236,7 @@ def opened(
             sar_scale=config.sar_scale,
             nodata=config.nodata,
             speckle=config.speckle,
+            sar_ratio=config.sar_ratio,
             clouds=config.clouds,
             mask_clouds=config.mask_clouds,
             gcps=config.gcps,
@@ -347,6 +348,8 @@ def _warnings(scene: Scene, segmenter: Segmenter, config: SegmentConfig) -> list
     unused = [
         f"{segmenter.name} does not look at {sensor} images: that file has no part in the labels" for sensor in idle
     ]
+    if scene.sar_ratio and getattr(segmenter, "sar_bands", 3) < 3:
+        unused.append(f"{segmenter.name} does not look at the ratio of SAR: --sar-ratio has no part in the labels")
     return [*config.notes, *scene.warnings, *unused]
 
 

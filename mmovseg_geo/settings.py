@@ -221,6 +221,7 @@ READERS: dict[str, Callable[[Any], Any]] = {
     "sar_scale": partial(scale, name="sar-scale", among=get_args(SarScale)),
     "speckle": partial(choice, name="speckle", among=get_args(Speckle)),
     "clouds": cloud_source,
+    "sar_ratio": partial(switch, name="sar-ratio"),
     "mask_clouds": partial(switch, name="mask-clouds"),
     "gcps": partial(choice, name="gcps", among=get_args(Gcps)),
     "pixel_grid": partial(switch, name="pixel-grid"),

@@ -143,6 +143,14 @@ SETTINGS: dict[str, Any] = {
         Speckle | None,
         _option(INPUTS, "--speckle", default=DEFAULTS.speckle, text="Filter of the SAR image, at its own pixels."),
     ],
+    "sar_ratio": Annotated[
+        Flag,
+        _option(
+            INPUTS,
+            "--sar-ratio/--no-sar-ratio",
+            text="VV/VH as a third SAR band, for networks that were trained with it.",
+        ),
+    ],
     "clouds": Annotated[
         Text,
         _option(

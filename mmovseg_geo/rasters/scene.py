@@ -12,6 +12,7 @@ import numpy as np
 from mmovseg_geo.errors import ConfigError, MissingBand, SceneError
 from mmovseg_geo.grid import Window, crs_name, ground_sampling_m
 from mmovseg_geo.rasters.bands import Choice, choose_optical, choose_sar, is_cross
+from mmovseg_geo.rasters.caveats import caveats
 from mmovseg_geo.rasters.clouds import Clouds, find_clouds
 from mmovseg_geo.rasters.displacement import Displacement
 from mmovseg_geo.rasters.gcps import ThinPlate
@@ -19,11 +20,11 @@ from mmovseg_geo.rasters.georeference import footprint, overlap_share, place_on,
 from mmovseg_geo.rasters.layer import SAMPLE_SIDE, Layer, Sampled
 from mmovseg_geo.rasters.products import image_facts, radar_facts
 from mmovseg_geo.rasters.products.names import scene_name
+from mmovseg_geo.rasters.ratio import RATIO_DB, require_polarizations, with_ratio
 from mmovseg_geo.rasters.scaling_optical import decide_optical
 from mmovseg_geo.rasters.scaling_sar import decide_sar
 from mmovseg_geo.rasters.source import Source, is_remote, nodata_of
 from mmovseg_geo.rasters.speckle import SpeckleFilter
-from mmovseg_geo.rasters.years import other_years
 from mmovseg_geo.tiles import Tile
 
 if TYPE_CHECKING:
@@ -35,10 +36,6 @@ if TYPE_CHECKING:
 
     PathLike = str | os.PathLike[str]
 
-COVERS_LITTLE = 0.5
-"""Below this share of the optical extent, SAR coverage is worth a warning."""
-MUCH_BLACK = 0.05
-"""A larger share of pure black pixels may be an undeclared border."""
 SCAN_SIDE = 1024
 
 
@@ -54,6 +51,7 @@ class Scene:
         overlap: share of the grid within the SAR extent; None unless there are both.
         clouds: where the optical image shows clouds and their shadows; None where that was not asked for or is unknown.
         mask_clouds: these pixels of the optical image are invalid.
+        sar_ratio: SAR tiles have a third band, the ratio of the two.
         warnings: what the user should know, in sentences.
         coregistration: what was found out about the displacement, and why it was applied or not; None if nobody asked.
     """
@@ -69,6 +67,7 @@ class Scene:
     mask_clouds: bool = False
     warnings: list[str] = field(default_factory=list)
     coregistration: Mapping[str, Any] | None = None
+    sar_ratio: bool = False
 
     @property
     def sensors(self) -> frozenset[Sensor]:
@@ -101,16 +100,22 @@ class Scene:
         if self.mask_clouds and self.clouds is not None and optical[0] is not None:
             clear = optical[1] & ~self.clouds.read(window)
             optical = np.where(clear, optical[0], np.float32(0)), clear
-        sar = _together([layer.read(window) for layer in self.sar])
+        sar = self._radar([layer.read(window) for layer in self.sar])
         return Tile(window, optical[0], sar[0], optical[1], sar[1], self.gsd_m)
 
     def overview(self, max_size: int) -> Tile:
         """The whole scene at most `max_size` pixels long and wide, for pictures."""
         stride = max(1, -(-max(self.shape) // max_size))
         optical = self.optical.overview(stride) if self.optical else (None, None)
-        sar = _together([layer.overview(stride) for layer in self.sar])
+        sar = self._radar([layer.overview(stride) for layer in self.sar])
         height, width = (-(-side // stride) for side in self.shape)
         return Tile(Window(0, 0, height, width), optical[0], sar[0], optical[1], sar[1], self.gsd_m * stride)
+
+    def _radar(self, parts: Sequence[tuple[Any, Any]]) -> tuple[Any, Any]:
+        values, valid = _together(parts)
+        return (
+            (np.where(valid, with_ratio(values, self.sar), np.float32(0)), valid) if self.sar_ratio else (values, valid)
+        )
 
     def describe(self) -> dict[str, Any]:
         """What is believed about the inputs and why, in JSON-able values."""
@@ -144,8 +149,10 @@ class Scene:
     def provenance(self) -> dict[str, Any]:
         """Inputs, bands, scalings and shift for a map's tags: JSON-able, without folders."""
         masked = {"clouds": {"masked": self.clouds.why}} if self.mask_clouds and self.clouds else {}
+        ratio = {"sar_ratio": list(RATIO_DB)} if self.sar_ratio else {}
         return {
             **masked,
+            **ratio,
             "optical": self.optical.provenance() if self.optical else None,
             "sar": [layer.provenance() for layer in self.sar],
             "sar_shift": self._moved_by(),
@@ -192,6 +199,7 @@ def open_scene(
     sar_scale: str = "auto",
     nodata: float | str | None = None,
     speckle: Speckle = "none",
+    sar_ratio: bool = False,
     clouds: str = "off",
     mask_clouds: bool = False,
     gcps: str | None = None,
@@ -209,6 +217,7 @@ def open_scene(
         optical_scale, sar_scale: `auto`, a word of `OpticalScale` or `SarScale`, or `"MIN,MAX"`.
         nodata: a number, `"nan"`, or `"none"` to ignore what the files declare.
         speckle: the filter of the SAR image; its looks are estimated once from the whole file.
+        sar_ratio: a third SAR band, the ratio of co- and cross-polarized backscatter (see `ratio`).
         clouds: `auto`, `off`, or a file that marks them (see `clouds.find_clouds`); mask_clouds: take the optical image
             for invalid there, so that SAR decides alone.
         gcps: `"tps"` accepts files that have only ground control points.
@@ -258,6 +267,8 @@ def open_scene(
         if speckle != "none":
             radar = replace(radar, speckle=SpeckleFilter(speckle, radar.looks()))
         layers.append(radar)
+    if sar_ratio:
+        require_polarizations(layers)
     overlap = min(shares) if optical_facts and shares else None
     name = scene_name(optical if optical is not None else sar or "")
     found_clouds = find_clouds(layer, grid, clouds, gcps=gcps, pixel_grid=pixel_grid) if layer else None
@@ -266,8 +277,20 @@ def open_scene(
             "There is nothing to mask clouds by. Name a file that marks them with --clouds, or leave it out."
         )
     gsd_m = ground_sampling_m(grid)
-    scene = Scene(grid, name, gsd_m, layer, tuple(layers), moved, overlap, found_clouds, mask_clouds, warnings)
-    warnings.extend(_warnings(scene))
+    scene = Scene(
+        grid,
+        name,
+        gsd_m,
+        layer,
+        tuple(layers),
+        moved,
+        overlap,
+        found_clouds,
+        mask_clouds,
+        warnings,
+        sar_ratio=sar_ratio,
+    )
+    warnings.extend(caveats(scene))
     return scene
 
 
@@ -343,39 +366,6 @@ def _together(parts: Sequence[tuple[Any, Any]]) -> tuple[Any, Any]:
         return None, None
     valid = np.logical_and.reduce([part[1] for part in parts])
     return np.where(valid, np.concatenate([part[0] for part in parts]), np.float32(0)), valid
-
-
-def _warnings(scene: Scene) -> list[str]:
-    layers = [*([scene.optical] if scene.optical else []), *scene.sar]
-    found = [layer.choice.warning for layer in layers if layer.choice.warning]
-    found += (
-        other_years(scene.optical.source.facts, [layer.source.facts for layer in scene.sar]) if scene.optical else []
-    )
-    found += _spline_warnings(layers)
-    found += [
-        f"{layer.found.black_share:.0%} of {layer.source.facts.name} is pure black; if that is no data, say --nodata 0."
-        for layer in layers
-        if not layer.masked and not layer.source.zero and layer.found.black_share > MUCH_BLACK
-    ]
-    if scene.overlap is not None and scene.overlap < COVERS_LITTLE:
-        found.append(f"SAR covers {scene.overlap:.0%} of the scene; elsewhere the optical image decides alone.")
-    return list(dict.fromkeys(found))
-
-
-def _spline_warnings(layers: Sequence[Layer]) -> list[str]:
-    """One for all files that are placed alike, as the polarizations of a product are."""
-    names: dict[str, list[str]] = {}
-    for layer in layers:
-        spline, facts = layer.placement.locator, layer.source.facts
-        if isinstance(spline, ThinPlate):
-            missed = f"{spline.residual_px:.2f} of its pixels"
-            told = f"{len(facts.gcps)} control points; a point left out is missed by {missed}"
-            names.setdefault(told, []).append(facts.name)
-    return [
-        f"{' and '.join(files)} {'are' if len(files) > 1 else 'is'} placed by a spline through {told}. Terrain between "
-        "the points is not corrected: in hills places are off by up to hundreds of meters, slopes too bright or dark."
-        for told, files in names.items()
-    ]
 
 
 def _described(layer: Layer) -> dict[str, Any]:

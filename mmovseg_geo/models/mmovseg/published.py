@@ -56,6 +56,8 @@ class PublishedView:
         ConfigError: choices that do not go together.
     """
 
+    sar_bands: int = 3
+
     def __init__(
         self,
         params: MMOVSegParams,

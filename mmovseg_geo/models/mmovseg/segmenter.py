@@ -56,6 +56,7 @@ class MMOVSegSegmenter:
         self.vocabulary = vocabulary
         self.view = view
         self.tiling = view.tiling(gsd_m)
+        self.sar_bands = view.sar_bands
         self.device = device_of(device)
         self.dtype = dtype_of(precision, self.device)
         self.transfer = transfer_to(self.device)

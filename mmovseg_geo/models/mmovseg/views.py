@@ -36,7 +36,13 @@ def shape_of(*sensors: Pixels | None) -> tuple[int, int]:
 
 
 class View(Protocol):
-    """What differs between the variants beside their networks."""
+    """What differs between the variants beside their networks.
+
+    Attributes:
+        sar_bands: of SAR that are looked at, at most.
+    """
+
+    sar_bands: int
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -69,6 +75,7 @@ class CompactView:
     MULTIPLE = 32
     SIZE, OVERLAP = 512, 64
     LARGEST_TILE = 1024
+    sar_bands: int = 2
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -86,7 +93,8 @@ class CompactView:
         self, network: Forward, optical: Pixels | None, sar: Pixels | None, text: Tensor, gsd_m: float
     ) -> Tensor:
         factor = self.reduction(gsd_m)
-        shown = [None if seen is None else self._shown(seen, factor, gsd_m) for seen in (optical, sar)]
+        paired = None if sar is None else sar._replace(image=paired_bands(sar.image))
+        shown = [None if seen is None else self._shown(seen, factor, gsd_m) for seen in (optical, paired)]
         (planes, valid), (sar_planes, sar_valid) = (pair or (None, None) for pair in shown)
         logits = network(planes, sar_planes, text, valid, sar_valid)
         rows, cols = next(image for image in (planes, sar_planes) if image is not None).shape[-2:]
@@ -107,5 +115,4 @@ class CompactView:
             share = F.avg_pool2d(valid[:, None], factor)
             image = F.avg_pool2d(image, factor) / share.clamp(min=1e-3)
             valid = share[:, 0]
-        bands = paired_bands(image) if image.shape[1] != 3 else image
-        return image_planes(bands, valid, gsd_m * factor), valid
+        return image_planes(image, valid, gsd_m * factor), valid

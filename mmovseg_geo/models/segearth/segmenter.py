@@ -52,6 +52,7 @@ class SegEarthSegmenter:
         if not 0 <= optical_weight <= 1:
             raise ConfigError(f"optical_weight {optical_weight:g} is not between 0 and 1.")
         self.name = name
+        self.sar_bands = 1
         self.vocabulary = vocabulary
         self.views = dict(views)
         self.sensors: frozenset[Sensor] = frozenset(views)
