@@ -65,17 +65,19 @@ def monai(scene: Scene, segmenter: Segmenter, out: Path, tiling: Tiling, batch_s
         return torch.as_tensor(scores)
 
     along = side_weights(1, 3 * tiling.size, tiling)
-    scores = sliding_window_inference(
-        torch.from_numpy(image)[None],
-        (tiling.size, tiling.size),
-        batch_size,
-        predict,
-        overlap=(tiling.overlap - 1e-6) / tiling.size if tiling.overlap else 0.0,  # it rounds steps down
-        roi_weight_map=torch.from_numpy(along[:, None] * along)[None, None].to(device),
-        sw_device=device,
-        device=device,
-        with_coord=True,
-    )
+    # MONAI weights scores in place, which torch allows for those of inference within inference alone.
+    with torch.inference_mode():
+        scores = sliding_window_inference(
+            torch.from_numpy(image)[None],
+            (tiling.size, tiling.size),
+            batch_size,
+            predict,
+            overlap=(tiling.overlap - 1e-6) / tiling.size if tiling.overlap else 0.0,  # it rounds steps down
+            roi_weight_map=torch.from_numpy(along[:, None] * along)[None, None].to(device),
+            sw_device=device,
+            device=device,
+            with_coord=True,
+        )
     values = scores[0] if hasattr(segmenter, "device") else scores[0].numpy()
     if segmenter.planes != len(segmenter.vocabulary.scored):
         values = segmenter.probabilities(values)

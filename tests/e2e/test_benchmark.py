@@ -59,6 +59,15 @@ def test_ways_of_others_make_our_map(way, scene, here):
     assert (read_band(here / "mmovseg.tif") == read_band(here / f"{way}.tif")).all()
 
 
+@pytest.mark.skipif(importlib.util.find_spec("monai") is None, reason="MONAI is not installed: pip install .[bench]")
+def test_monai_maps_with_a_network(scene, here):
+    segmenter = load_segmenter(classes="water,forest", device="cpu")
+    with open_scene(*scene) as opened:
+        for name in ("mmovseg", "monai"):
+            ways.WAYS[name](opened, segmenter, here / f"{name}.tif", Tiling(32, 8), 3)
+    assert (read_band(here / "mmovseg.tif") == read_band(here / "monai.tif")).mean() > 0.99
+
+
 @pytest.mark.parametrize("shape", [(20, 20), (33, 64), (100, 47)])
 @pytest.mark.parametrize("overlap", [0, 5, 8])
 def test_the_middles_of_tiles_cover_a_scene(shape, overlap):
