@@ -102,7 +102,7 @@ def sparse(folder: Path) -> None:
     table(
         [
             ("40000 x 40000, sparse, threshold", segment(optical, options=options)),
-            ("the same, --memory 1GB", segment(optical, options=(*options, "--memory", "1GB"))),
+            ("the same, --memory 1.2GB", segment(optical, options=(*options, "--memory", "1.2GB"))),
         ]
     )
 
