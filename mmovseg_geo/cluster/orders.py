@@ -72,7 +72,7 @@ class Outcome:
 
 
 def packed(scene: Scene) -> bytes:
-    """A scene as the paths and decisions that it pickles as; compressed, for a mask of clouds takes a megabyte."""
+    """A scene as the paths and decisions that it pickles as, compressed."""
     found: bytes = zlib.compress(import_module("cloudpickle").dumps(scene))
     return found
 
