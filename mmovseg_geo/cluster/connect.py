@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 PATIENCE_S = 10
 """How long a scheduler may take to answer."""
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+"""Variables that libraries take their number of threads from."""
 INSTALL = "pip install 'mmovseg-geo[dask]'"
 
 
@@ -102,23 +104,43 @@ def _processes(count: int, device: str) -> Iterator[Any]:
     distributed = dask_distributed()
     here = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
     gpus = _gpus(device)
-    threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // count))
     workers = {}
     for number in range(count):
-        env = {"OMP_NUM_THREADS": threads}
-        if gpus:
-            env["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
+        env = {"CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]} if gpus else {}
         # The memory of a run is bounded already, and a network's is not what Dask expects: it would end the worker.
         options = {"nthreads": 1, "memory_limit": 0, "env": env, "host": "127.0.0.1", "silence_logs": logging.CRITICAL}
         workers[number] = {"cls": distributed.Nanny, "options": options}
     if gpus and count > len(gpus):
         logger.warning("%d workers share %d GPUs; one worker a GPU is enough.", count, len(gpus))
-    cluster = distributed.SpecCluster(
-        workers, {"cls": distributed.Scheduler, "options": here}, silence_logs=logging.CRITICAL
-    )
-    with cluster:
-        logger.debug("dashboard %s", cluster.dashboard_link)
-        yield cluster
+    with _threads(max(1, (os.cpu_count() or 1) // count)):
+        cluster = distributed.SpecCluster(
+            workers, {"cls": distributed.Scheduler, "options": here}, silence_logs=logging.CRITICAL
+        )
+        with cluster:
+            logger.debug("dashboard %s", cluster.dashboard_link)
+            yield cluster
+
+
+@contextmanager
+def _threads(share: int) -> Iterator[None]:
+    """Within, processes that nannies start compute on so many threads, unless the environment says otherwise.
+
+    Dask gives them one. All its variables are set, because torch goes by the one of MKL; and they are taken back here,
+    where nannies leave them.
+    """
+    dask = import_module("dask")
+    before = {name: os.environ.get(name) for name in THREADS}
+    threads = before["OMP_NUM_THREADS"] or str(share)
+    environ = dask.config.get("distributed.nanny.pre-spawn-environ") | dict.fromkeys(THREADS, threads)
+    with dask.config.set({"distributed.nanny.pre-spawn-environ": environ}):
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
 
 
 def _gpus(device: str) -> list[str]:

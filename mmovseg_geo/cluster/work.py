@@ -11,6 +11,7 @@ from threading import Lock
 
 import mmovseg_geo
 from mmovseg_geo.batch import Load, attempt, loader, reason
+from mmovseg_geo.cluster.allocation import keep_freed_memory
 from mmovseg_geo.cluster.orders import Order, Outcome, packed, unpacked
 from mmovseg_geo.config import SegmentConfig
 from mmovseg_geo.decision import Decision
@@ -44,6 +45,7 @@ def perform(order: Order) -> Outcome:
             "version on all machines."
         )
     work: dict[str, Callable[[Order, Load], Outcome]] = {"scene": _map, "cut": _cut, "strip": _compute}
+    keep_freed_memory()
     with _at_work:
         started = time.perf_counter()
         outcome = work[order.kind](order, _load_for(order.config))

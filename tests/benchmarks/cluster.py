@@ -39,7 +39,7 @@ def scenes(folder: Path, count: int, side: int) -> list[ScenePair]:
     return pairs
 
 
-def per_scene(folder: Path, model: str, count: int = 2, side: int = 1024) -> Iterator[Row]:
+def per_scene(folder: Path, model: str, count: int = 8, side: int = 1024) -> Iterator[Row]:
     """Processor seconds a scene without Dask and by a worker, which had a scene before; rasters only, no alignment."""
     what: dict[str, Any] = {"classes": "water,forest,cropland,building", "coregister": "off"}
     config = SegmentConfig(model=model, polygons=False, preview=False, **what)

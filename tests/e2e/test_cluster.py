@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import cloudpickle
@@ -13,6 +16,7 @@ import pytest
 import mmovseg_geo
 from mmovseg_geo import cluster
 from mmovseg_geo.cluster import connect, map_on_cluster
+from mmovseg_geo.cluster.allocation import DASKS_TRIM
 from mmovseg_geo.cluster.orders import Order, Outcome
 from mmovseg_geo.cluster.work import perform
 from mmovseg_geo.config import SegmentConfig
@@ -21,6 +25,7 @@ from mmovseg_geo.manifest import ScenePair
 from mmovseg_geo.unfinished import hidden_folder
 
 distributed = pytest.importorskip("distributed")
+dask = pytest.importorskip("dask")
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
 
 MODEL = '''
@@ -136,6 +141,55 @@ def test_local_processes_are_started_and_ended(here, tall, run, models):
     result = run("batch", tall, *WORDS, *PLAIN, "-o", "many", "--workers", "1")
     assert result.exit_code == 0, result.output
     assert (here / "many/map/s2_labels.tif").is_file()
+
+
+def test_workers_share_the_processors_and_nothing_of_it_stays_here(processes, monkeypatch):
+    with distributed.Client(processes.scheduler_address, set_as_default=False) as client:
+        (threads,) = {tuple(map(found.get, connect.THREADS)) for found in client.run(lambda: dict(os.environ)).values()}
+    share = os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // 2))
+    assert threads == (share, *(os.environ.get(name, share) for name in connect.THREADS[1:]))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setenv("MKL_NUM_THREADS", "5")
+    with connect._threads(7):
+        told = dask.config.get("distributed.nanny.pre-spawn-environ")
+        assert [told[name] for name in connect.THREADS] == ["7", "7", "7"]
+        os.environ.update(dict.fromkeys(connect.THREADS, "1"))  # as nannies do
+    assert "OMP_NUM_THREADS" not in os.environ
+    assert os.environ["MKL_NUM_THREADS"] == "5"
+
+
+FAULTS = """
+import resource, sys
+import numpy as np
+from mmovseg_geo.cluster.allocation import keep_freed_memory
+
+done = sys.argv[1] == "keep" and keep_freed_memory()
+for turn in range(12):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    np.ones(2**20, np.uint8)
+fresh = (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) * resource.getpagesize()
+print(int(done), fresh / 2**20)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="thresholds are those of glibc")
+def test_a_worker_keeps_the_memory_that_dask_tells_it_to_give_back():
+    def last_turn(how: str, trim: str) -> tuple[bool, bool]:
+        """Whether something was undone, and whether the last of some arrays of 1 MB was fresh memory."""
+        told = subprocess.run(
+            [sys.executable, "-c", FAULTS, how],
+            env={**os.environ, "MALLOC_TRIM_THRESHOLD_": trim},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.split()
+        return told[0] == "1", float(told[1]) > 0.5
+
+    assert last_turn("as it is", DASKS_TRIM) == (False, True)
+    assert last_turn("keep", DASKS_TRIM) == (True, False)
+    assert last_turn("keep", "131072") == (False, True)  # somebody's own choice
+    started = dask.config.get("distributed.nanny.pre-spawn-environ")["MALLOC_TRIM_THRESHOLD_"]
+    assert str(started) == DASKS_TRIM
 
 
 def test_a_failed_scene_is_told_and_the_others_are_mapped(here, tall, run, processes):
