@@ -90,6 +90,15 @@ OPTIONS: dict[str, Any] = {
         str | None,
         _option("--precision", metavar="fp32|bf16|fp16", default="fp32", text="bf16 is faster where it is built in."),
     ],
+    "workers": Annotated[
+        int | None,
+        _option(
+            "--workers",
+            metavar="N",
+            default="by the machine",
+            text="Processes that read and augment ahead of the steps; 0 for none. The outcome is the same.",
+        ),
+    ],
     "seed": Annotated[int | None, _option("--seed", metavar="N", default="0", text="Decides split and crops.")],
     "licence": Annotated[
         str | None,

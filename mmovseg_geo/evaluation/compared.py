@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -182,7 +183,12 @@ def laid_labels(
 
 
 def _decoded(band: StoredBand, means: Meaning) -> Callable[[Window], Indices]:
-    return lambda window: means.indices(*band.read(window))
+    """What reads class indices, in this process or, pickled, in another one."""
+    return partial(_read_indices, band, means)
+
+
+def _read_indices(band: StoredBand, means: Meaning, window: Window) -> Indices:
+    return means.indices(*band.read(window))
 
 
 def _told(band: StoredBand, window: Window) -> NDArray[Any]:

@@ -20,7 +20,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from mmovseg_geo.errors import TrainingFailed
 from mmovseg_geo.models.compute import PRECISIONS, mixed
-from mmovseg_geo.training.loop_batches import Samples, training_batches, validation_batches
+from mmovseg_geo.training.loop_batches import Batches, Samples, training_batches, validation_batches
 from mmovseg_geo.training.loop_checkpoint import BEST, LAST, check_weights, read_checkpoint, write_checkpoint
 from mmovseg_geo.training.loop_processes import Processes
 from mmovseg_geo.training.loop_record import VALIDATION, Record, bar
@@ -59,6 +59,7 @@ class Loop:
             {name: value.detach().clone() for name, value in self.weights.items()} if settings.average else {}
         )
         self.step, self.best, self.waited = 0, math.nan, 0
+        self._judged: Batches | None = None
 
     def run(self) -> None:
         """Train to the last step, or until the score has not grown for too long.
@@ -218,12 +219,13 @@ class Loop:
         self.stage.eval()
         sums: Tensor | None = None
         with self._averaged(), mixed(self.processes.device, self.dtype):
-            for batch in self._validation_batches(self.processes):
+            self._judged = self._judged or self._validation_batches(self.processes)
+            for batch in self._judged:
                 found = self.stage.sums(on_device(batch, self.processes.device))
                 sums = found if sums is None else sums + found
             if sums is None:  # more processes than images
                 sums = torch.zeros_like(
-                    self.stage.sums(on_device(next(self._validation_batches(Processes())), self.processes.device))
+                    self.stage.sums(on_device(next(iter(self._validation_batches(Processes()))), self.processes.device))
                 )
             scores = self.stage.scores(self.processes.summed(sums).cpu())
             score = scores[self.stage.judged]
@@ -239,7 +241,7 @@ class Loop:
         self.processes.wait()
         return scores
 
-    def _validation_batches(self, processes: Processes) -> Iterator[Batch]:
+    def _validation_batches(self, processes: Processes) -> Batches:
         assert self.validation is not None, "called only where there are validation images"
         return validation_batches(self.validation, self.settings, processes, at_once=self.stage.judged_at_once)
 

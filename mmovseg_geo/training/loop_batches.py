@@ -1,6 +1,7 @@
 """Which samples a step learns from: decided by seed and step alone, whoever computes them and whenever.
 
-So a resumed run, or one of several processes, sees what a run in one piece by one process sees.
+So a resumed run, or one of several processes, sees what a run in one piece by one process sees. Samples are read and
+augmented ahead by worker processes, where there are any; each opens the files anew.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate, get_worker_info
 
-from mmovseg_geo.errors import MmovsegError
+from mmovseg_geo.errors import MmovsegError, TrainingFailed
 from mmovseg_geo.training.loop_processes import Processes
 from mmovseg_geo.training.loop_settings import LoopSettings
 
@@ -65,31 +66,47 @@ def training_batches(
     """The parts of the steps from `first_step` on, in order, read ahead by the workers.
 
     Raises:
-        MmovsegError: an image that cannot be used, as its reader says it.
+        MmovsegError: an image that cannot be used, as its reader says it; a worker that the system ended.
     """
     draws = Draws(len(samples), settings, processes, first_step=first_step)
     on_gpu = processes.device.type == "cuda"
-    return _read(_Told(samples), draws, settings.workers, pin_memory=on_gpu)
+    return iter(Batches(samples, draws, settings.workers, pin_memory=on_gpu))
 
 
-def validation_batches(
-    samples: Samples, settings: LoopSettings, processes: Processes, *, at_once: int = 1
-) -> Iterator[dict[str, Any]]:
+def validation_batches(samples: Samples, settings: LoopSettings, processes: Processes, *, at_once: int = 1) -> Batches:
     """This process's share of the validation images, some at once."""
     every = [Draw(index, index) for index in range(len(samples))]
     groups = [every[first : first + at_once] for first in range(0, len(every), at_once)]
     own = groups[processes.rank :: processes.world]
-    return _read(_Told(samples), own, settings.workers)
+    return Batches(samples, own, settings.workers)
 
 
-def _read(told: _Told, draws: Any, workers: int, *, pin_memory: bool = False) -> Iterator[dict[str, Any]]:
-    loader: DataLoader[Any] = DataLoader(
-        told, batch_sampler=draws, num_workers=workers, collate_fn=_collated, pin_memory=pin_memory
-    )
-    for batch in loader:
-        if isinstance(batch, MmovsegError):
-            raise batch
-        yield batch
+class Batches:
+    """Groups of samples as batches, in their order, as often as they are asked for; the workers stay the same."""
+
+    def __init__(self, samples: Samples, draws: Any, workers: int, *, pin_memory: bool = False) -> None:
+        self.loader: DataLoader[Any] = DataLoader(
+            _Told(samples),
+            batch_sampler=draws,
+            num_workers=workers,
+            collate_fn=_collated,
+            pin_memory=pin_memory,
+            persistent_workers=workers > 0,
+        )
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        try:
+            for batch in self.loader:
+                if isinstance(batch, MmovsegError):
+                    raise batch
+                yield batch
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise TrainingFailed(
+                f"A process that reads images was ended by the system ({str(error).splitlines()[0]}).\n"
+                "  Most often memory ran out, in containers that of /dev/shm: give fewer workers, 0 for none."
+            ) from error
 
 
 class _Told(Dataset[Any]):
@@ -102,6 +119,8 @@ class _Told(Dataset[Any]):
         try:
             return self.samples[draw]
         except MmovsegError as error:
+            if get_worker_info() is not None:  # what caused it may not be able to go to another process
+                error.__cause__ = error.__context__ = None
             return error
 
 

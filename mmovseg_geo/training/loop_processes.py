@@ -15,6 +15,11 @@ from torch import Tensor
 from mmovseg_geo.errors import ConfigError
 from mmovseg_geo.models.compute import device_of
 
+MOST_WORKERS = 8
+"""Beside a GPU. Each takes memory of its own."""
+CPU_WORKERS, MANY_CORES = 2, 4
+"""A network on so many cores waits for one thread that reads; with fewer, a worker takes what the network needs."""
+
 
 @dataclass(frozen=True)
 class Processes:
@@ -50,6 +55,14 @@ def require_alone(what: str) -> None:
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError(f"{what} is trained by one process. Start it without torchrun.")
+
+
+def usual_workers(device: torch.device) -> int:
+    """Processes that read and augment ahead where nobody said how many: a GPU waits for them, a few cores do not."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if device.type != "cpu":
+        return min(MOST_WORKERS, max(1, count - 1))
+    return CPU_WORKERS if count >= MANY_CORES else 0
 
 
 @contextmanager

@@ -70,6 +70,10 @@ class Kept:
         self._squares: OrderedDict[Place, Crop] = OrderedDict()
         self._bytes = 0
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the squares: another process reads its own."""
+        return {**vars(self), "_squares": OrderedDict(), "_bytes": 0}
+
     def crop(self, number: int, window: Window) -> Crop:
         """A window of scene `number` in the network's pixels; where it reaches beyond the scene nothing is valid."""
         whole: Crop | None = None

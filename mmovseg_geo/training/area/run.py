@@ -25,8 +25,8 @@ from mmovseg_geo.training.area.stage import WEIGHTS, AreaStage, starting_weights
 from mmovseg_geo.training.loop import Loop, on_device
 from mmovseg_geo.training.loop_batches import validation_batches
 from mmovseg_geo.training.loop_checkpoint import LAST
-from mmovseg_geo.training.loop_processes import Processes, require_alone
-from mmovseg_geo.training.loop_settings import differing
+from mmovseg_geo.training.loop_processes import Processes, require_alone, usual_workers
+from mmovseg_geo.training.loop_settings import LoopSettings, differing
 from mmovseg_geo.training.stages.images import fingerprint
 from mmovseg_geo.training.stages.pictures import write_report
 from mmovseg_geo.training.stages.run import NOTE, check_folder, noted, versions
@@ -57,7 +57,8 @@ def train_area(config: AreaConfig, out: str | Path, *, resume: bool = False, dev
     hold_out(every, classes, config)
     torch.manual_seed(config.seed)
     stage = AreaStage(start, classes)
-    samples = TrainingCrops(scenes, every, config)
+    settings = config.loop(usual_workers(processes.device))
+    samples = TrainingCrops(scenes, every, config, readers=settings.workers)
     judged = HeldOutBlocks(scenes, every, config) if config.held_out else None
     note: dict[str, Any] = {
         "settings": config.values(),
@@ -74,8 +75,8 @@ def train_area(config: AreaConfig, out: str | Path, *, resume: bool = False, dev
         scenes[0].name if len(scenes) == 1 else f"{len(scenes)} scenes",
         "" if judged is None else f"; {len(judged)} others are held out",
     )  # fmt: skip
-    before = None if judged is None else _scored(stage, judged, config, processes)
-    loop = Loop(stage, config.loop(), samples, folder, processes, validation=judged, start=checksum(_rests(stage)))
+    before = None if judged is None else _scored(stage, judged, settings, processes)
+    loop = Loop(stage, settings, samples, folder, processes, validation=judged, start=checksum(_rests(stage)))
     if not resume:
         folder.mkdir(parents=True, exist_ok=True)
         write_split_map(folder, scenes, every)
@@ -86,7 +87,7 @@ def train_area(config: AreaConfig, out: str | Path, *, resume: bool = False, dev
     loop.run()
     step = loop.take_best()
     stage.eval()
-    after = None if judged is None else _scored(stage, judged, config, processes)
+    after = None if judged is None else _scored(stage, judged, settings, processes)
     licence = config.licence or start.licence
     about = {
         "licence": licence,
@@ -114,11 +115,11 @@ def train_area(config: AreaConfig, out: str | Path, *, resume: bool = False, dev
     return folder / WEIGHTS
 
 
-def _scored(stage: AreaStage, judged: HeldOutBlocks, config: AreaConfig, processes: Processes) -> dict[str, float]:
+def _scored(stage: AreaStage, judged: HeldOutBlocks, settings: LoopSettings, processes: Processes) -> dict[str, float]:
     stage.to(processes.device).eval()
     sums = torch.zeros(len(stage.classes) ** 2, dtype=torch.float64)
     with torch.no_grad():
-        for batch in validation_batches(judged, config.loop(), processes):
+        for batch in validation_batches(judged, settings, processes):
             sums += stage.sums(on_device(batch, processes.device)).cpu()
     return stage.scores(sums)
 

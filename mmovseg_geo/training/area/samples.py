@@ -19,7 +19,7 @@ from mmovseg_geo.models.mmovseg.compact import paired_bands
 from mmovseg_geo.rasters.radiometry import BRIGHT_REFLECTANCE, CO_POLARIZED_DB, CROSS_POLARIZED_DB
 from mmovseg_geo.simulate import add_clouds
 from mmovseg_geo.tiles import Sensor
-from mmovseg_geo.training.area.kept import Crop, Kept, read
+from mmovseg_geo.training.area.kept import ROOM, Crop, Kept, read
 from mmovseg_geo.training.area.scenes import LabelledScene
 from mmovseg_geo.training.area.settings import AreaConfig
 from mmovseg_geo.training.area.split import Blocks, pixels_of
@@ -46,11 +46,16 @@ class TrainingCrops:
 
     A class is drawn first, then a block in proportion to its pixels of the class, then one of these pixels, which lies
     somewhere in the crop. Labels of held-out blocks are taken out.
+
+    Args:
+        readers: processes that read; what is kept of the scenes is shared out among them.
     """
 
-    def __init__(self, scenes: Sequence[LabelledScene], every: Sequence[Blocks], config: AreaConfig) -> None:
+    def __init__(
+        self, scenes: Sequence[LabelledScene], every: Sequence[Blocks], config: AreaConfig, *, readers: int = 1
+    ) -> None:
         self.scenes, self.every, self.config = list(scenes), list(every), config
-        self.kept = Kept(scenes, every)
+        self.kept = Kept(scenes, every, room=ROOM // max(1, readers))
         self._found: dict[int, dict[int, NDArray[np.int64]]] = {}
         self.sensors = frozenset[Sensor]().union(*(one.scene.sensors for one in scenes))
         self.places = [

@@ -31,6 +31,8 @@ class AreaConfig:
         clouds: of crops with SAR, how many get simulated clouds on the optical image.
         drop_optical, drop_sar: of crops with both sensors, how many lose one.
         precision: `bf16` is twice as fast on processors made for it.
+        workers: processes that read and augment ahead; 0 for none, None for as many as the machine has use for. What
+            is learned does not depend on it.
         licence: of the weights; by default that of the weights to begin with.
 
     Raises:
@@ -55,6 +57,7 @@ class AreaConfig:
     learning_rate: float = 5e-4
     precision: TrainingPrecision = "fp32"
     seed: int = 0
+    workers: int | None = None
     licence: str | None = None
 
     def __post_init__(self) -> None:
@@ -67,7 +70,7 @@ class AreaConfig:
             if not low <= getattr(self, name) <= high:
                 option = f"--{name.replace('_', '-')}"
                 raise ConfigError(f"{option} {getattr(self, name):g} is not a share; give {low} to {high}.")
-        for name, least in (("steps", 1), ("batch_size", 1), ("crop", MULTIPLE), ("block_size", 1)):
+        for name, least in (("steps", 1), ("batch_size", 1), ("crop", MULTIPLE), ("block_size", 1), ("workers", 0)):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ConfigError(f"--{name.replace('_', '-')} {value} is too small; give at least {least}.")
@@ -78,6 +81,11 @@ class AreaConfig:
             raise ConfigError(f"--precision {self.precision!r} is unknown for training. Known: {known}.")
         if not self.learning_rate > 0:
             raise ConfigError(f"--learning-rate {self.learning_rate:g} is not positive; give one such as 5e-4.")
+        if self.reading.sar_ratio:
+            raise ConfigError(
+                "sar_ratio: the ratio of SAR is a third band, and mmovseg-compact, which is trained on an area, looks "
+                "at two. Leave it out."
+            )
         if not 0 <= self.drop_sar <= 1 - self.drop_optical:
             raise ConfigError("drop_optical and drop_sar exceed 1 together: one sensor must be left.")
 
@@ -89,8 +97,12 @@ class AreaConfig:
         labels = self.labels if len(self.labels) == count else self.labels * count
         return list(zip(optical, sar, labels, strict=True))
 
-    def loop(self) -> LoopSettings:
-        """How the loop runs: five validations, the weights averaged over the last steps."""
+    def loop(self, workers: int = 0) -> LoopSettings:
+        """How the loop runs: five validations, the weights averaged over the last steps.
+
+        Args:
+            workers: as many as `usual_workers` says, where nobody said it.
+        """
         often = max(1, -(-self.steps // 5))
         return LoopSettings(
             steps=self.steps,
@@ -104,13 +116,13 @@ class AreaConfig:
             save_every=min(50, often),
             check_every=often,
             precision=self.precision,
-            workers=0,
+            workers=workers if self.workers is None else self.workers,
             seed=self.seed,
         )
 
     def values(self) -> dict[str, Any]:
         """All settings by name, as JSON keeps them; files by name, so that a moved folder is still the same run."""
-        own = {name: value for name, value in asdict(self).items() if name not in ("reading", "labelling")}
+        own = {name: value for name, value in asdict(self).items() if name not in ("reading", "labelling", "workers")}
         own["optical"], own["sar"] = ([_names(file) for file in files] for files in (self.optical, self.sar))
         own["labels"] = [path.name for path in self.labels]
         own["start"] = Path(self.start).name

@@ -25,7 +25,7 @@ from mmovseg_geo.models.segearth.preprocessing import as_gray, normalize
 from mmovseg_geo.models.segearth.recipe import Attention
 from mmovseg_geo.training.loop_settings import LoopSettings
 from mmovseg_geo.training.stages.augment import Augmentation
-from mmovseg_geo.training.stages.images import Images, pairs
+from mmovseg_geo.training.stages.images import Images, pairs, refuse_ratio
 from mmovseg_geo.training.stages.stage import Stage, plain_parameters
 
 if TYPE_CHECKING:
@@ -164,6 +164,7 @@ def prepare(recipe: StageRecipe) -> Begin:
     from mmovseg_geo.training.stages.recipe import Begin
 
     settings: Settings = recipe.settings
+    refuse_ratio(recipe.data, "alignearth")
     kept, left_out = pairs(recipe.data, ("optical", "sar"))
     teacher = load_encoder(clip_file(recipe.start.clip), settings.encoder)
     student = copy.deepcopy(teacher)

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from mmovseg_geo.datasets.codes import IGNORE
 from mmovseg_geo.errors import ConfigError
 from mmovseg_geo.models.mmovseg.preprocessing import MEAN
+from mmovseg_geo.rasters.ratio import RATIO_DB
 from mmovseg_geo.simulate import add_clouds
 
 Generator = np.random.Generator
@@ -177,11 +178,16 @@ def _clouded(image: Tensor, rng: Generator, gsd_m: float) -> Tensor:
 
 
 def _other_sar(image: Tensor, rng: Generator, settings: Augmentation) -> Tensor:
+    """Other gain and other speckle; their ratio, a third band, sees the speckle of both polarizations and no gain."""
+    bands, ratio = image[:2], image[2:]
     per_db = 255 / DB_RANGE
     if rng.random() < settings.gain:
-        image = image + per_db * float(rng.normal(0, GAIN_DB))
+        bands = bands + per_db * float(rng.normal(0, GAIN_DB))
     if rng.random() < settings.speckle:
         looks = float(rng.uniform(2, 10))
-        grains = np.maximum(rng.gamma(looks, 1 / looks, image.shape), 1e-4)
-        image = image + per_db * torch.from_numpy((10 * np.log10(grains)).astype(np.float32))
-    return image.clamp(0, 255)
+        grains = np.maximum(rng.gamma(looks, 1 / looks, bands.shape), 1e-4)
+        speckle_db = torch.from_numpy((10 * np.log10(grains)).astype(np.float32))
+        bands = bands + per_db * speckle_db
+        if len(ratio):
+            ratio = ratio + 255 / (RATIO_DB[1] - RATIO_DB[0]) * (speckle_db[:1] - speckle_db[1:])
+    return torch.cat([bands, ratio]).clamp(0, 255)

@@ -214,8 +214,10 @@ def prepare(recipe: StageRecipe) -> Begin:
         student.load_state_dict(optical.dino.state_dict())
     stage = AlignmentStage(optical.dino, student, settings)
     size, seed = begun.params.native_size, recipe.optimization.seed
-    samples = Images(kept, size, seed=seed, augmentation=recipe.augmentation)
-    return Begin(stage, samples, Images(left_out, size) if left_out else None, kept + left_out)
+    ratio = recipe.data.sar_ratio
+    samples = Images(kept, size, seed=seed, augmentation=recipe.augmentation, sar_ratio=ratio)
+    judged = Images(left_out, size, sar_ratio=ratio) if left_out else None
+    return Begin(stage, samples, judged, kept + left_out)
 
 
 def _head(kind: Projection, width: int) -> nn.Module:

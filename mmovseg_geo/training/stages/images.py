@@ -16,9 +16,9 @@ from torch.utils.data import Dataset
 
 from mmovseg_geo.datasets import LabelledImages, open_dataset
 from mmovseg_geo.datasets.codes import Indices, LabelCode
-from mmovseg_geo.errors import ConfigError, SceneError, a_few
+from mmovseg_geo.errors import ConfigError, MissingBand, SceneError, a_few
 from mmovseg_geo.grid import Window
-from mmovseg_geo.rasters.scene import open_scene
+from mmovseg_geo.rasters.scene import Scene, open_scene
 from mmovseg_geo.rasters.stored import stored_pixels
 from mmovseg_geo.tiles import Sensor
 from mmovseg_geo.training.loop_batches import Draw
@@ -42,6 +42,7 @@ class Data:
             same in both files of a pair.
         left_out: ids of pairs that are validated on, not trained on.
         gsd_m: ground sampling distance of the images in meters, for the model card.
+        sar_ratio: SAR images are VV, VH and their ratio, as `segment --sar-ratio` shows them, not VV three times.
     """
 
     dataset: Path | None = None
@@ -52,6 +53,7 @@ class Data:
     sar: str | None = None
     left_out: tuple[str, ...] = ()
     gsd_m: float | None = None
+    sar_ratio: bool = False
 
     def __post_init__(self) -> None:
         if self.dataset is not None and (self.optical or self.sar):
@@ -135,14 +137,15 @@ class Images(Dataset[dict[str, Any]]):
     Args:
         labels: how they are read; None for images without labels.
         augmentation: None for validation.
+        sar_ratio: SAR has three bands, both polarizations and their ratio; else the co-polarized one.
     """
 
     def __init__(
         self, listed: Sequence[Pair], size: int, *, seed: int = 0, augmentation: Augmentation | None = None,
-        labels: Labels | None = None,
+        labels: Labels | None = None, sar_ratio: bool = False,
     ) -> None:  # fmt: skip
         self.listed, self.size, self.seed = listed, size, seed
-        self.augmentation, self.labels = augmentation, labels
+        self.augmentation, self.labels, self.sar_ratio = augmentation, labels, sar_ratio
 
     def __len__(self) -> int:
         return len(self.listed)
@@ -164,9 +167,9 @@ class Images(Dataset[dict[str, Any]]):
         """An image as it is stored, with values as `segment` reads them.
 
         Raises:
-            SceneError: labels of another size than the image.
+            SceneError: labels of another size than the image, or a SAR image that the ratio cannot be made of.
         """
-        with open_scene(pair.optical, pair.sar, pixel_grid=True) as scene:
+        with self._opened(pair) as scene:
             tile = scene.read(Window(0, 0, *scene.shape))
         labels = None
         if self.labels is not None:
@@ -177,10 +180,28 @@ class Images(Dataset[dict[str, Any]]):
                     f"{scene.shape[0]} x {scene.shape[1]}. Each pixel needs its label."
                 )
             labels = torch.from_numpy(stored.astype(np.int64))
+        sar = _bands(tile.sar, 3 if self.sar_ratio else 1)
         return Sample(
-            _tensor(tile.optical), _first_band(tile.sar), _tensor(tile.optical_valid), _tensor(tile.sar_valid), labels,
-            tile.gsd_m,
-        )  # fmt: skip
+            _tensor(tile.optical), sar, _tensor(tile.optical_valid), _tensor(tile.sar_valid), labels, tile.gsd_m
+        )
+
+    def _opened(self, pair: Pair) -> Scene:
+        try:
+            return open_scene(pair.optical, pair.sar, pixel_grid=True, sar_ratio=self.sar_ratio)
+        except (MissingBand, ConfigError) as error:
+            if "--sar-ratio" not in str(error):
+                raise
+            raise SceneError(f"{pair.sar}: {str(error).replace('--sar-ratio', 'data.sar_ratio')}") from error
+
+
+def refuse_ratio(data: Data, stage: str) -> None:
+    """Refuse the ratio of SAR where nothing looks at it.
+
+    Raises:
+        ConfigError: it is asked for.
+    """
+    if data.sar_ratio:
+        raise ConfigError(f"data.sar_ratio: the stage {stage} does not look at the ratio of SAR. Leave it out.")
 
 
 def as_pairs(images: LabelledImages) -> list[Pair]:
@@ -236,6 +257,6 @@ def _tensor(values: Any) -> Tensor | None:
     return None if values is None else torch.from_numpy(np.asarray(values, np.float32))
 
 
-def _first_band(sar: Any) -> Tensor | None:
-    """The co-polarized band, which is the one that the published networks see."""
-    return None if sar is None else _tensor(sar[:1])
+def _bands(sar: Any, count: int) -> Tensor | None:
+    """The first bands; of one, the co-polarized, which is what the published networks see."""
+    return None if sar is None else _tensor(sar[:count])

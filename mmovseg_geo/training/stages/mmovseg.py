@@ -68,6 +68,7 @@ class SegmentationStage(Stage):
         words: the classes that labels are indices of, one word each.
         judged_words: those of validation labels.
         seen: which of these training knows; scores of seen and unseen classes are told apart where there are both.
+        sar_ratio: SAR images have three bands, the third of them a ratio; it only says so of the weights.
     """
 
     judged = "miou"
@@ -75,9 +76,10 @@ class SegmentationStage(Stage):
 
     def __init__(
         self, begun: Begun, words: Sequence[str], settings: Settings | None = None, *,
-        judged_words: Sequence[str] | None = None, templates: Sequence[str] = TEMPLATES,
+        judged_words: Sequence[str] | None = None, templates: Sequence[str] = TEMPLATES, sar_ratio: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
+        self.sar_ratio = sar_ratio
         self.begun, self.settings, self.templates = begun, settings or Settings(), tuple(templates)
         self.words, self.judged_words = tuple(words), tuple(judged_words or words)
         self.network = begun.network.requires_grad_(False)
@@ -197,7 +199,8 @@ class SegmentationStage(Stage):
             "network": self.begun.variant + (f" of {' and '.join(named)}" if named else ""),
             "classes of training": ", ".join(self.words),
             "classes of validation, asked for by default": ", ".join(self.judged_words),
-            "sensors": "optical (red, green, blue) and SAR (one band), or either",
+            "sensors": "optical (red, green, blue) and SAR "
+            f"({'VV, VH and their ratio' if self.sar_ratio else 'one band'}), or either",
             "tiles": f"{size} x {size} pixels",
             "prompts": "; ".join(self.templates),
         }
@@ -205,7 +208,8 @@ class SegmentationStage(Stage):
     @property
     def use(self) -> str:
         words = ",".join(self.judged_words)
-        return f'mmovseg segment optical.tif sar.tif --model FILE --classes "{words}"'
+        ratio = " --sar-ratio" if self.sar_ratio else ""
+        return f'mmovseg segment optical.tif sar.tif --model FILE --classes "{words}"{ratio}'
 
 
 def prepare(recipe: StageRecipe) -> Begin:
@@ -225,14 +229,18 @@ def prepare(recipe: StageRecipe) -> Begin:
         if validation is None
         else [group[0] for group in validation.config.words(split=validation.split.name)],
         templates=prompt_templates(settings.prompts),
+        sar_ratio=recipe.data.sar_ratio,
     )
     size, count = begun.params.native_size, len(words)
     listed = as_pairs(images)
     samples = Images(
         listed, size, seed=recipe.optimization.seed, augmentation=recipe.augmentation,
-        labels=Labels(images.config.labels, count),
+        labels=Labels(images.config.labels, count), sar_ratio=recipe.data.sar_ratio,
     )  # fmt: skip
     judged = None
     if validation is not None:
-        judged = Images(as_pairs(validation), size, labels=Labels(validation.config.labels, len(stage.judged_words)))
+        judged = Images(
+            as_pairs(validation), size, labels=Labels(validation.config.labels, len(stage.judged_words)),
+            sar_ratio=recipe.data.sar_ratio,
+        )  # fmt: skip
     return Begin(stage, samples, judged, [*listed, *(judged.listed if judged else ())])

@@ -26,7 +26,7 @@ from mmovseg_geo.models.segearth.upsampler import FACTOR, build_upsampler
 from mmovseg_geo.training.loop_settings import LoopSettings
 from mmovseg_geo.training.stages.alignearth import clip_file
 from mmovseg_geo.training.stages.augment import Augmentation
-from mmovseg_geo.training.stages.images import Images, pairs
+from mmovseg_geo.training.stages.images import Images, pairs, refuse_ratio
 from mmovseg_geo.training.stages.stage import Pictures, Stage
 
 if TYPE_CHECKING:
@@ -265,6 +265,7 @@ def prepare(recipe: StageRecipe) -> Begin:
     from mmovseg_geo.training.stages.recipe import Begin
 
     settings: Settings = recipe.settings
+    refuse_ratio(recipe.data, "simfeatup")
     kept, left_out = pairs(recipe.data, ("optical",))
     stage = UpsamplerStage(load_encoder(clip_file(recipe.start.clip), settings.encoder), settings)
     samples = Images(kept, settings.size, seed=recipe.optimization.seed, augmentation=recipe.augmentation)

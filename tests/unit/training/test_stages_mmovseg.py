@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 import torch
+from affine import Affine
 from PIL import Image
 from torch.utils.data import default_collate
 
 from mmovseg_geo.errors import ConfigError, SceneError, WeightsError
+from mmovseg_geo.grid import Window
 from mmovseg_geo.models.mmovseg import named
 from mmovseg_geo.models.mmovseg.build import build
+from mmovseg_geo.rasters.scene import open_scene
 from mmovseg_geo.training.loop_batches import Draw
 from mmovseg_geo.training.stages.attention_rows import joined_state
 from mmovseg_geo.training.stages.augment import Augmentation, Sample, cut, disturbed
 from mmovseg_geo.training.stages.images import Data, Images, Labels, Pair, as_pairs, fingerprint, labelled, pairs
 from mmovseg_geo.training.stages.mmovseg import SegmentationStage, Settings
 from mmovseg_geo.training.stages.networks import NAMES, Begun, published_params
-from mmovseg_geo.training.stages.recipe import read_stage_recipe
+from mmovseg_geo.training.stages.recipe import STAGES, read_stage_recipe
 from tests.unit.models.mmovseg.tiny import tiny_network, tiny_params
 from tests.unit.training.labelled_images import NATIVE, recipe, write_images
 
@@ -188,6 +194,48 @@ def test_color_is_for_optical_alone_and_speckle_for_sar_alone() -> None:
     assert (cloudy.optical - sample.optical).abs().max() > 10  # type: ignore[operator]
     assert cloudy.optical.min() >= 0  # type: ignore[union-attr]
     assert cloudy.optical.max() <= 255  # type: ignore[union-attr]
+
+
+def test_a_ratio_sees_the_speckle_of_both_polarizations_and_no_gain() -> None:
+    sar = torch.full((3, 16, 16), 128.0)
+    sample = replace(mosaic(16, 16), sar=sar)
+    gained = disturbed(sample, np.random.default_rng(1), Augmentation(color=0.0, gain=1.0)).sar
+    assert gained is not None
+    assert torch.equal(gained[2], sar[2])
+    assert not torch.equal(gained[0], sar[0])
+    speckled = disturbed(sample, np.random.default_rng(1), Augmentation(color=0.0, speckle=1.0)).sar
+    assert speckled is not None
+    co_db, cross_db = (speckled[:2] - 128) * 25 / 255
+    within = ((speckled > 0) & (speckled < 255)).all(0)
+    assert within.float().mean() > 0.5
+    torch.testing.assert_close((speckled[2] - 128)[within], (255 / 20 * (co_db - cross_db))[within], atol=1e-3, rtol=0)
+
+
+def test_the_ratio_of_radar_is_learned_from_as_it_is_mapped(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    place = {"crs": "EPSG:32633", "transform": Affine(10, 0, 500000, 0, -10, 5000000), "height": 64, "width": 64}
+    pixels = {"s2": rng.integers(1, 255, (3, 64, 64)), "s1": rng.normal(-14, 3, (2, 64, 64))}
+    pixels["gray"] = rng.integers(1, 255, (1, 64, 64))
+    for name, bands in pixels.items():
+        kind = "float32" if name == "s1" else "uint8"
+        with rasterio.open(tmp_path / f"{name}.tif", "w", count=len(bands), dtype=kind, **place) as target:
+            target.write(bands.astype(kind))
+    pair = Pair("one", tmp_path / "s2.tif", tmp_path / "s1.tif")
+    found = Images([pair], 64, sar_ratio=True)[Draw(0, 0)]
+    with open_scene(pair.optical, pair.sar, pixel_grid=True, sar_ratio=True) as scene:
+        expected = scene.read(Window(0, 0, 64, 64)).sar
+    np.testing.assert_array_equal(found["sar"].numpy(), expected)
+    assert Images([pair], 64)[Draw(0, 0)]["sar"].shape == (1, 64, 64)
+    with pytest.raises(SceneError, match=r"gray.tif: data\.sar_ratio needs a co- and a cross-polarized band"):
+        Images([Pair("two", pair.optical, tmp_path / "gray.tif")], 64, sar_ratio=True)[Draw(0, 0)]
+
+
+@pytest.mark.parametrize("stage", ["alignearth", "simfeatup"])
+def test_stages_that_do_not_look_at_the_ratio_refuse_it(stage: str, tmp_path: Path) -> None:
+    data = {"folder": ".", "optical": "optical/{id}.png", "sar": "sar/{id}.png", "sar_ratio": True}
+    read = read_stage_recipe(recipe(tmp_path, stage=stage, data=data, start={}))
+    with pytest.raises(ConfigError, match=f"the stage {stage} does not look at the ratio"):
+        import_module(STAGES[stage]).prepare(read)
 
 
 def test_one_sensor_is_always_left() -> None:
