@@ -14,20 +14,27 @@ from mmovseg_geo.grid import Window
 from mmovseg_geo.tiles import Tile
 
 if TYPE_CHECKING:
-    from mmovseg_geo.rasters.scene import Scene
+    from mmovseg_geo.rasters.scene import Scene, Seen
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How windows are read: by how many threads, and how many neighbors at once: what they share is then read once."""
+    """How windows are read: by how many threads, and how many neighbors at once: what they share is then read once.
+
+    Attributes:
+        apart: each has another one beside it, which reads the SAR image meanwhile.
+    """
 
     threads: int = 2
     run: int = 4
+    apart: bool = False
 
 
 READING = Reading()
 """Unless told otherwise."""
-FROM_SERVERS = Reading(threads=8)
+ENOUGH = 3
+"""Runs of a row with as many are read ahead far enough; to read the next row too would fetch what both share again."""
+FROM_SERVERS = Reading(threads=8, apart=True)
 """Of files that lie on servers: so many requests are under way that the time until an answer comes is hidden."""
 
 
@@ -42,41 +49,48 @@ def read_ahead(scene: Scene, windows: Iterable[Window], reading: Reading = READI
     Raises:
         SceneError: a file cannot be read any more.
     """
+    apart = reading.apart and len(scene.sensors) > 1
     with ExitStack() as stack:
-        readers = [
-            stack.enter_context(ThreadPoolExecutor(max_workers=1, thread_name_prefix="mmovseg-read"))
-            for _ in range(reading.threads)
-        ]
+        readers, beside = _threads(stack, reading.threads), _threads(stack, reading.threads if apart else 0)
         waiting: deque[Future[list[Tile]]] = deque()
-        try:
-            for place, run in _runs(windows, reading):
-                waiting.append(readers[place].submit(_read, scene, run))
-                if len(waiting) > reading.threads:
-                    yield from waiting.popleft().result()
-            while waiting:
+        for place, run in _runs(windows, reading):
+            across = replace(run[0], width=run[-1].col + run[-1].width - run[0].col)
+            sar = beside[place].submit(scene.read_sar, across) if apart else None
+            waiting.append(readers[place].submit(_read, scene, run, across, sar))
+            if len(waiting) > reading.threads:
                 yield from waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+        while waiting:
+            yield from waiting.popleft().result()
+
+
+def _threads(stack: ExitStack, count: int) -> list[ThreadPoolExecutor]:
+    """Single threads, each with a queue of its own, which is dropped at the end."""
+    threads = [ThreadPoolExecutor(max_workers=1, thread_name_prefix="mmovseg-read") for _ in range(count)]
+    for thread in threads:
+        stack.callback(thread.shutdown)
+    for thread in threads:  # before any of them is waited for
+        stack.callback(thread.shutdown, wait=False, cancel_futures=True)
+    return threads
 
 
 def _runs(windows: Iterable[Window], reading: Reading) -> Iterator[tuple[int, list[Window]]]:
     """Neighbors of one row of windows, with the number of the thread that reads them.
 
     The same thread reads the same columns of every row, for its handle holds the blocks that rows share; but where a
-    row does not keep all threads busy, rows that follow each other are read at once.
+    row keeps hardly any thread busy, rows that follow each other are read at once: of so narrow a scene it is little
+    that comes twice.
     """
     for number, (_, row) in enumerate(groupby(windows, key=lambda window: window.row)):
         members = list(row)
         firsts = range(0, len(members), reading.run)
-        abreast = max(1, reading.threads // len(firsts))
+        abreast = 1 if len(firsts) >= ENOUGH else max(1, reading.threads // len(firsts))
         for place, first in enumerate(firsts, number % abreast * len(firsts)):
             yield place % reading.threads, members[first : first + reading.run]
 
 
-def _read(scene: Scene, run: list[Window]) -> list[Tile]:
-    first, last = run[0], run[-1]
-    whole = scene.read(replace(first, width=last.col + last.width - first.col))
+def _read(scene: Scene, run: list[Window], across: Window, sar: Future[Seen] | None) -> list[Tile]:
+    """The tiles of a run, from the window that is all of it."""
+    whole = scene.read(across) if sar is None else scene.tile(across, scene.read_optical(across), sar.result())
     return [_part(whole, window) for window in run]
 
 

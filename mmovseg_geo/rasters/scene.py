@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from mmovseg_geo.tiles import Sensor, Speckle
 
     PathLike = str | os.PathLike[str]
+    Seen = tuple[Any, Any]
+    """Pixels (N, H, W) of a sensor and their validity (H, W), or None for both."""
 
 SCAN_SIDE = 1024
 
@@ -96,11 +98,22 @@ class Scene:
 
         A pixel's values do not depend on the window it is read in.
         """
+        return self.tile(window, self.read_optical(window), self.read_sar(window))
+
+    def read_optical(self, window: Window) -> Seen:
+        """The optical part of a window, for those who read both parts at the same time; `tile` puts them together."""
         optical = self.optical.read(window) if self.optical else (None, None)
         if self.mask_clouds and self.clouds is not None and optical[0] is not None:
             clear = optical[1] & ~self.clouds.read(window)
             optical = np.where(clear, optical[0], np.float32(0)), clear
-        sar = self._radar([layer.read(window) for layer in self.sar])
+        return optical
+
+    def read_sar(self, window: Window) -> Seen:
+        """The SAR part of a window."""
+        return self._radar([layer.read(window) for layer in self.sar])
+
+    def tile(self, window: Window, optical: Seen, sar: Seen) -> Tile:
+        """Both parts of a window together."""
         return Tile(window, optical[0], sar[0], optical[1], sar[1], self.gsd_m)
 
     def overview(self, max_size: int) -> Tile:
@@ -111,7 +124,7 @@ class Scene:
         height, width = (-(-side // stride) for side in self.shape)
         return Tile(Window(0, 0, height, width), optical[0], sar[0], optical[1], sar[1], self.gsd_m * stride)
 
-    def _radar(self, parts: Sequence[tuple[Any, Any]]) -> tuple[Any, Any]:
+    def _radar(self, parts: Sequence[Seen]) -> Seen:
         values, valid = _together(parts)
         return (
             (np.where(valid, with_ratio(values, self.sar), np.float32(0)), valid) if self.sar_ratio else (values, valid)

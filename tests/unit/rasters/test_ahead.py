@@ -53,9 +53,11 @@ def test_neighbors_are_read_at_once():
     assert len(scene.reads) == rows * -(-columns // 4)
 
 
-def test_a_thread_reads_the_same_columns_of_every_row():
+@pytest.mark.parametrize("threads", [3, 8])
+def test_a_thread_reads_the_same_columns_of_every_row(threads):
+    """Else what two rows share would be fetched by several threads, each with a file of its own."""
     scene = a_scene()
-    list(read_ahead(scene, list(TILING.windows(SHAPE)), Reading(3, run=4)))
+    list(read_ahead(scene, list(TILING.windows(SHAPE)), Reading(threads, run=4)))
     readers = {}
     for window, thread in scene.reads:
         readers.setdefault(window.col, set()).add(thread)
@@ -74,4 +76,39 @@ def test_who_stops_early_leaves_no_thread():
     tiles = read_ahead(a_scene(), list(TILING.windows(SHAPE)), Reading(2, run=4))
     next(tiles)
     tiles.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("mmovseg-read")]
+
+
+def both_sensors(fails=False):
+    """A scene whose two sensors can only be read at the same time."""
+    meeting = threading.Barrier(2, timeout=20)
+
+    def optical(window):
+        meeting.wait()
+        return np.full((3, *window.shape), window.row), np.ones(window.shape, bool)
+
+    def sar(window):
+        meeting.wait()
+        if fails and window.row:
+            raise SceneError("the radar file ends here")
+        return np.full((2, *window.shape), window.col), np.ones(window.shape, bool)
+
+    def tile(window, seen, other):
+        return Tile(window, seen[0], other[0], seen[1], other[1], 10.0)
+
+    return SimpleNamespace(sensors={"optical", "sar"}, read_optical=optical, read_sar=sar, tile=tile)
+
+
+def test_from_servers_both_sensors_are_read_at_the_same_time():
+    windows = list(TILING.windows(SHAPE))
+    tiles = list(read_ahead(both_sensors(), windows, Reading(1, run=4, apart=True)))
+    assert [tile.window for tile in tiles] == windows
+    assert all((tile.optical == tile.window.row).all() for tile in tiles)
+    assert all((tile.sar <= tile.window.col).all() for tile in tiles)
+
+
+def test_a_sensor_that_fails_apart_is_raised_in_its_place_and_leaves_no_thread():
+    tiles = read_ahead(both_sensors(fails=True), list(TILING.windows(SHAPE)), Reading(1, run=4, apart=True))
+    with pytest.raises(SceneError, match="radar file ends here"):
+        list(tiles)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("mmovseg-read")]
