@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from mmovseg_geo.rasters.products import image_facts, radar_facts
 from mmovseg_geo.rasters.registration import Registration, register_scene
 from mmovseg_geo.rasters.registration.apply import grid_of
 from mmovseg_geo.rasters.scene import open_scene
+from mmovseg_geo.staging import staged
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -170,13 +169,7 @@ def _write(
     from mmovseg_geo.coregister.picture import draw
     from mmovseg_geo.rasters.aligned import write_aligned
 
-    existed = folder.exists()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder))
-    except OSError as error:
-        raise OutputError(f"Cannot write to {folder}: {error.strerror}. Choose another folder with -o.") from error
-    try:
+    with staged(folder) as staging:
         moved = scene.moved(found.displacement) if found.applied else scene
         tags = {"coregistration": json.dumps({key: record[key] for key in ("shift", "applied", "displacement")})}
         images = [kind for kind in outputs if kind.startswith("sar")]
@@ -185,16 +178,6 @@ def _write(
         draw(staging / outputs["picture"].name, scene, moved, found)
         text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         (staging / outputs["record"].name).write_text(text, encoding="utf-8")
-        for path in outputs.values():
-            (staging / path.name).replace(path)
-    except OutputError as error:
-        raise OutputError(str(error).replace(str(staging), str(folder))) from error
-    except OSError as error:
-        raise OutputError(f"Cannot write to {folder}: {error.strerror or error}. Nothing was changed there.") from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-        if not existed and not any(folder.iterdir()):
-            folder.rmdir()
 
 
 __all__ = ["Aligned", "coregister"]

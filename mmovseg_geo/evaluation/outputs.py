@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import mmovseg_geo
+from mmovseg_geo import staging
 from mmovseg_geo.errors import OutputError
 from mmovseg_geo.evaluation.pictures import write_cloud_chart, write_confusion
 from mmovseg_geo.evaluation.result import Evaluation
@@ -46,27 +45,10 @@ def staged(out: Path | None, *, overwrite: bool, xlsx: bool) -> Iterator[Path | 
         raise OutputError(
             f"{out} holds files already. Say --overwrite to replace them, or choose another folder with -o."
         )
-    made = [parent for parent in (out, *out.parents) if not parent.exists()]
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=out))
-    except OSError as error:
-        raise OutputError(f"Cannot write to {out}: {error.strerror}. Choose another folder with -o.") from error
-    try:
+    with staging.staged(out) as folder:
         yield folder
         for left in _left_over(out):
             left.unlink()
-        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-            place = out / path.relative_to(folder)
-            place.parent.mkdir(exist_ok=True)
-            path.replace(place)
-    except OSError as error:
-        raise OutputError(f"Cannot write to {out}: {error.strerror or error}.") from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        if made and not any(out.iterdir()):
-            for parent in made:
-                parent.rmdir()
 
 
 def _left_over(out: Path) -> list[Path]:

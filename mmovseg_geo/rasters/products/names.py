@@ -37,19 +37,39 @@ PLANET = re.compile(
 REPEAT = {"S1A": (73, 175), "S1B": (27, 175)}
 """Relative orbit = (absolute orbit - first) modulo second + 1."""
 SHORTEST = 3
-"""Letters that the common beginning of band files must have to be a name."""
+"""Letters that the common beginning or end of band files must have to be a name."""
 
 
 def scene_name(path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> str:
     """What a scene, and the files made from it, are called: its product, or the stem of its first file.
 
-    Band files `T32TNS_20210601T101559_B04.jp2,…` are called by what they have in common.
+    Band files are called by what they have in common: how their names begin (`T32TNS_20210601T101559_B04.jp2,…`) or end
+    (`red_tile7.tif,…`), or else the folder that they lie in (`tile7/B04.tif,…`).
     """
     parts = listed(path)
-    words = [re.split(r"(?<=[_-])", product_stem(part)) for part in parts]
-    alike = "".join(one[0] for one in takewhile(lambda group: len(set(group)) == 1, zip(*words, strict=False)))
-    shared = alike.rstrip("_-")
-    return shared if len(parts) > 1 and len(shared) >= SHORTEST else product_stem(parts[0])
+    stems = [product_stem(part) for part in parts]
+    if len(parts) == 1:
+        return stems[0]
+    beginning = _alike([re.split(r"(?<=[_-])", stem) for stem in stems])
+    end = _alike([re.split(r"(?=[_-])", stem)[::-1] for stem in stems], backward=True)
+    folders = {_folder(part) for part in parts}
+    for shared in (beginning, end):
+        if len(shared) >= SHORTEST:
+            return shared
+    return (len(folders) == 1 and folders.pop().rpartition("/")[2]) or stems[0]
+
+
+def _alike(words: Sequence[Sequence[str]], *, backward: bool = False) -> str:
+    """The first words of all, as far as they are the same, without what parts them from the others."""
+    shared = [one[0] for one in takewhile(lambda group: len(set(group)) == 1, zip(*words, strict=False))]
+    return "".join(shared[::-1] if backward else shared).strip("_-")
+
+
+def _folder(path: str) -> str:
+    """The folder of a file, whole, so that it does not depend on how the path is written."""
+    if "://" in path or path.startswith("/vsi"):
+        return str(PurePosixPath(path.split("?")[0]).parent)
+    return Path(path).absolute().parent.as_posix()
 
 
 def listed(path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[str]:

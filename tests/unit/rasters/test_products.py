@@ -440,11 +440,22 @@ def test_orbits_repeat():
         ("b/LC08_x.tar.gz", "LC08_x"),
         ("b/LC08_x/LC08_x_MTL.txt", "LC08_x"),
         ("b/S2A.SAFE/MTD_MSIL2A.xml", "S2A"),
-        ("B04.jp2,B03.jp2,B02.jp2", "B04"),
+        ("x/B04.jp2,x/B03.jp2,x/B02.jp2", "x"),
+        ("https://a.b/tiles/S2A_1/B04.tif?x=1/2,https://a.b/tiles/S2A_1/B03.tif?x=1/3", "S2A_1"),
+        ("x/B04.jp2,y/B03.jp2", "B04"),
+        ("/B04.jp2,/B03.jp2", "B04"),
+        ("x/red_tile-7.tif,x/green_tile-7.tif,x/blue_tile-7.tif", "tile-7"),
         ("x/scene_red.tif,x/scene_green.tif,x/scene_blue.tif", "scene"),
-        ("vv.tif,vh.tif", "vv"),
+        ("s1/vv.tif,s1/vh.tif", "s1"),
         ("some.scene.tif", "some.scene"),
     ],
 )
 def test_a_scene_is_called_by_its_product(given, name):
     assert scene_name(given) == name
+
+
+def test_bands_that_share_nothing_are_called_by_their_folder_however_it_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    bare = ["B04.tif", "B03.tif", "B02.tif"]
+    assert scene_name(",".join(bare)) == tmp_path.name
+    assert scene_name([tmp_path / name for name in bare]) == tmp_path.name
