@@ -119,7 +119,7 @@ class Blocks:
 
 def _packed(strip: Strip) -> tuple[bytes, list[bytes]]:
     labels = np.ascontiguousarray(strip.labels, strip.labels.dtype.newbyteorder("<"))
-    parts = [zlib.compress(part.tobytes(), LEVEL) for part in (labels, strip.confidence)]
+    parts = [zlib.compress(np.ascontiguousarray(part).data, LEVEL) for part in (labels, strip.confidence)]
     told = {"row": strip.row, "shape": labels.shape, "dtype": labels.dtype.str, "bytes": [len(part) for part in parts]}
     return json.dumps(told).encode(), parts
 

@@ -65,7 +65,7 @@ class SegmentConfig:
     tile_size: int | None = None
     overlap: int | None = None
     blend: Blend | None = None
-    batch_size: int | Literal["auto"] = 4
+    batch_size: int | Literal["auto"] | None = None
     memory: int | None = None
     device: str = "auto"
     precision: Precision = "auto"

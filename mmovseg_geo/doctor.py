@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import mmovseg_geo
+from mmovseg_geo import machine
 
 DISTRIBUTION = "mmovseg-geo"
 EXTRAS = {
@@ -190,21 +191,8 @@ def _size_mb(path: Path) -> float:
 
 def _memory() -> dict[str, int | None]:
     """Megabytes of this machine or of the container that this process lives in; None where nobody tells."""
-    total = free = None
-    try:
-        text = Path("/proc/meminfo").read_text(encoding="ascii")
-        kilobytes = {name: int(value) for name, value in re.findall(r"^(\w+):\s+(\d+) kB", text, flags=re.MULTILINE)}
-        total, free = kilobytes["MemTotal"] // 2**10, kilobytes["MemAvailable"] // 2**10
-    except (OSError, KeyError):
-        if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-            total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
-    try:
-        limit = int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")) // 2**20
-        used = int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="ascii")) // 2**20
-        total, free = min(total or limit, limit), min(free or limit, limit - used)
-    except (OSError, ValueError):
-        pass
-    return {"total_mb": total, "free_mb": free}
+    known = {"total_mb": machine.total_bytes(), "free_mb": machine.available_bytes()}
+    return {name: None if count is None else count // 2**20 for name, count in known.items()}
 
 
 def _problems(facts: Mapping[str, Any]) -> list[str]:

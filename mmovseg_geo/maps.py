@@ -13,15 +13,16 @@ from typing import Any
 from mmovseg_geo.config import SegmentConfig
 from mmovseg_geo.errors import OutputError, SceneError
 from mmovseg_geo.grid import Window, bounds_window
+from mmovseg_geo.machine import give_back_freed
 from mmovseg_geo.memory import Fit, fitted
 from mmovseg_geo.models import load_segmenter, sensors_of
 from mmovseg_geo.models.segmenter import Segmenter
-from mmovseg_geo.pipeline import Journey, Progress, require_sensors, segment
+from mmovseg_geo.pipeline import Journey, Progress, require_sensors, segment, usual_batch
 from mmovseg_geo.rasters.labels import LabelRaster
 from mmovseg_geo.rasters.products.names import scene_name
 from mmovseg_geo.rasters.registration import coregistered
 from mmovseg_geo.rasters.scene import Scene, open_scene
-from mmovseg_geo.rasters.source import caching
+from mmovseg_geo.rasters.source import USUAL_TILE, caching
 from mmovseg_geo.record import described, finished_before, request, require_unchanged
 from mmovseg_geo.stages import timed
 from mmovseg_geo.summary import summary
@@ -121,6 +122,8 @@ def map_opened(
         labels = _of_one_image(
             run, scene, asked, lambda: _segmented(scene, segmenter, run, config, window, fit, timings, progress)
         )
+        if config.memory is not None:
+            give_back_freed()
         areas = _write_companions(scene, labels, staged, config, window, timings)
         report = _report(scene, segmenter, config, asked, areas)
         report["outputs"] = {kind: described(path) for kind, path in staged.items() if kind != "run"}
@@ -217,8 +220,24 @@ def run_fit(scene: Scene, segmenter: Segmenter, config: SegmentConfig) -> Fit:
         import mmovseg_geo.polygons
         import mmovseg_geo.report  # noqa: F401
     window, tiling = scene_window(scene, config), config.tiling(segmenter.tiling)
-    size = None if config.batch_size == "auto" else config.batch_size
-    return fitted(Journey.of(scene, segmenter, window=window, tiling=tiling), size, config.memory)
+    size = None if config.batch_size == "auto" else config.batch_size or usual_batch(segmenter)
+    journey = Journey.of(scene, segmenter, window=window, tiling=tiling)
+    return fitted(journey, size, config.memory, _afterwards(scene, journey, config))
+
+
+def _afterwards(scene: Scene, journey: Journey, config: SegmentConfig) -> int:
+    """Bytes that polygons and the preview take at most, one after the other; 0 where no memory was asked for."""
+    if config.memory is None:
+        return 0
+    from mmovseg_geo.polygons import tracing_bytes
+    from mmovseg_geo.report import LARGEST_PANEL
+
+    preview = scene.overview_bytes(LARGEST_PANEL) if config.preview else 0
+    if not config.polygons:
+        return preview
+    merges = bool(config.min_area.value or config.fill_holes.value)
+    pixels = journey.wanted.height * journey.wanted.width
+    return max(preview, tracing_bytes(pixels, merges=merges, simplifies=bool(config.simplify.value)))
 
 
 def opened(
@@ -243,7 +262,7 @@ def opened(
             pixel_grid=config.pixel_grid,
             shift=config.shift,
         )
-    with timed(timings, "shift"):
+    with timed(timings, "shift"), caching(scene.cache_bytes(USUAL_TILE)):
         return coregistered(scene, config.coregister)
 
 

@@ -6,40 +6,33 @@ What a tile costs a network is found by trying one; everything else is counted.
 from __future__ import annotations
 
 import logging
-import os
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from mmovseg_geo.errors import ConfigError, is_out_of_memory
-from mmovseg_geo.models.segmenter import ON_HOST, Transfer
-from mmovseg_geo.pipeline import WAITING, Journey, transfer_of
+from mmovseg_geo.machine import free_bytes, give_back_freed, peak_of, resident_bytes
+from mmovseg_geo.models.segmenter import DeviceTransfer
+from mmovseg_geo.pipeline import WAITING, Journey, transfer_of, usual_batch
 from mmovseg_geo.rasters.ahead import READING, Reading, reading_of
-from mmovseg_geo.rasters.source import CACHE_BYTES
+from mmovseg_geo.rasters.source import CACHE_BYTES, LEAST_CACHE
 from mmovseg_geo.settings import bytes_text
-from mmovseg_geo.stitch import CACHED_BYTES
+from mmovseg_geo.stitch import Stitcher
 from mmovseg_geo.tiles import Batch
 
 logger = logging.getLogger(__name__)
 
 LARGEST_BATCH = 64
 """Of `auto`: more tiles at once make no device faster."""
-USUAL_BATCH = 4
-"""With fewer tiles at once a device has idle hands; before that, less is read ahead."""
 SHARE = 0.5
 """Of the memory that is free on the host: what `auto` may use where no limit is given."""
 DEVICE_SHARE = 0.9
 """The same of a GPU, which belongs to the run."""
-SMALLEST_CACHE = 16 * 2**20
-BLOCK_ROW = 512
-"""Rows of a block of common files; a cache that holds no row of blocks makes the preview read each many times."""
 MARGIN = 1.06
 """What allocators keep beside what is asked for."""
-AFTERWARDS = 64 * 2**20
-"""What closing the files, areas and the preview take. The stitcher is gone then, but allocators keep what it had."""
-ROWS = 8 * 512
-"""Rows of bytes: labels and confidence of a strip and of its parts, and blocks of files that wait to be whole."""
+KEPT = 64 * 2**20
+"""What threads, handles of files and compression take, and libraries that load only when they are needed."""
+WRITTEN = 5 * 512
+"""Rows of bytes of both maps that are written or wait to be a row of blocks, with their overviews."""
 FLOAT = 4
 
 
@@ -53,24 +46,25 @@ class Fit:
     peak: int = 0
 
 
-def fitted(journey: Journey, batch_size: int | None, limit: int | None) -> Fit:
+def fitted(journey: Journey, batch_size: int | None, limit: int | None, afterwards: int = 0) -> Fit:
     """The fastest way to cut a run that fits; the tiles, and so the labels, are the same in all.
 
     Args:
         batch_size: tiles at once at most, None for as many as fit.
         limit: bytes of the host's memory that the whole process may take.
+        afterwards: bytes that are needed when all rows are written, for polygons and the preview.
 
     Raises:
         ConfigError: the limit is too small for any way; the message says what is needed.
     """
     fastest = reading_of(journey.scene)
     if batch_size is not None and limit is None:
-        return Fit(batch_size, fastest)
-    costs = Costs.tried(journey)
-    smallest = max(SMALLEST_CACHE, costs.block_row)
+        return Fit(batch_size, fastest, journey.scene.cache_bytes(journey.tiling.size))
+    costs = Costs.tried(journey, afterwards)
     allowed = limit if limit is not None else costs.base + int(SHARE * free_bytes())
     most = min(batch_size or LARGEST_BATCH, costs.most_on_device, len(list(journey.windows())))
-    ways = (Fit(*way, costs.peak(*way)) for way in _ways(most, min(smallest, CACHE_BYTES), fastest))
+    usual = min(most, usual_batch(journey.segmenter))
+    ways = (Fit(*way, costs.peak(*way)) for way in _ways(most, usual, costs.cache, fastest))
     for fit in ways:
         if fit.peak <= allowed:
             logger.debug("%d tiles at once, %s, peak about %s", fit.batch_size, fit.reading, bytes_text(fit.peak))
@@ -84,16 +78,22 @@ def fitted(journey: Journey, batch_size: int | None, limit: int | None) -> Fit:
     )
 
 
-def _ways(most: int, smallest: int, fastest: Reading) -> Iterator[tuple[int, Reading, int]]:
-    """Batch size, reading and raster cache, the fastest first and the smallest last."""
-    for size in range(most, min(most, USUAL_BATCH) - 1, -1):
-        yield size, fastest, CACHE_BYTES
+def _ways(most: int, usual: int, cache: int, fastest: Reading) -> Iterator[tuple[int, Reading, int]]:
+    """Batch size, reading and raster cache, the fastest first and the smallest last.
+
+    Before a device has fewer tiles at once than keep it busy, less is read ahead.
+    """
+    for size in range(most, usual - 1, -1):
+        yield size, fastest, cache
     if fastest.threads > READING.threads:
-        yield min(most, USUAL_BATCH), Reading(fastest.threads, run=1), CACHE_BYTES
-    for cache in (max(CACHE_BYTES // 4, smallest), smallest):
-        yield min(most, USUAL_BATCH), Reading(threads=1, run=2), cache
-    for size in range(min(most, USUAL_BATCH), 0, -1):
-        yield size, Reading(threads=1, run=1), smallest
+        yield usual, Reading(fastest.threads, run=1), cache
+    yield usual, Reading(threads=1, run=2), cache
+    for size in range(usual, 0, -1):
+        yield size, Reading(threads=1, run=1), cache
+    # Blocks are then decoded twice.
+    for less in (cache // 2, LEAST_CACHE):
+        if less >= LEAST_CACHE:
+            yield 1, Reading(threads=1, run=1), less
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,8 @@ class Costs:
         tile: of a tile's pixels.
         work: of scoring a tile, on the host.
         most_on_device: tiles that a GPU can score at once.
-        block_row: of a row of blocks of all files, as they are stored.
+        cache: of decoded blocks that are worth keeping.
+        afterwards: when all rows are written.
     """
 
     journey: Journey
@@ -113,15 +114,17 @@ class Costs:
     tile: int
     work: int
     most_on_device: int
-    block_row: int
+    cache: int
+    afterwards: int = 0
 
     @classmethod
-    def tried(cls, journey: Journey) -> Costs:
+    def tried(cls, journey: Journey, afterwards: int = 0) -> Costs:
         """Measured with a tile from the middle of the scene, once to warm up."""
         windows = list(journey.windows())
         tile = journey.scene.read(windows[len(windows) // 2])
         pixels = (tile.optical, tile.sar, tile.optical_valid, tile.sar_valid)
         transfer = transfer_of(journey.segmenter)
+        device: DeviceTransfer | None = getattr(journey.segmenter, "transfer", None)
 
         def score(tiles: int) -> None:
             if tile.seen_by(journey.segmenter.sensors).any():
@@ -129,27 +132,29 @@ class Costs:
                 transfer.to_host(scores[:1, :1, :1, :1])()  # waits for a GPU
 
         score(1)
-        base, on_host = resident_bytes(), transfer is ON_HOST
-        work = peak_of(lambda: score(1)) if on_host else 0
-        most = LARGEST_BATCH if on_host else _most_on_device(journey, transfer, score)
+        give_back_freed()
+        base = resident_bytes()
+        work = peak_of(lambda: score(1)) if device is None else 0
+        most = LARGEST_BATCH if device is None else _most_on_device(journey, device, score)
         tile_bytes = sum(part.nbytes for part in pixels if part is not None)
-        return cls(journey, base, tile_bytes, work, most, BLOCK_ROW * journey.scene.bytes_across())
+        return cls(journey, base, tile_bytes, work, most, journey.scene.cache_bytes(journey.tiling.size), afterwards)
 
     def peak(self, batch_size: int, reading: Reading, cache: int) -> int:
         """The most that the process takes."""
-        size, width = self.journey.tiling.size, self.journey.wanted.width
+        journey = self.journey
+        size, width, planes = journey.tiling.size, journey.wanted.width, journey.segmenter.planes
         run = reading.run * self.tile
         # A run that is being read has its pixels as stored beside those as scaled.
         taken = (2 * reading.threads + reading.threads + 1) * run + WAITING * batch_size * self.tile
-        taken += cache + ROWS * width
-        if transfer_of(self.journey.segmenter) is ON_HOST:
-            planes = self.journey.segmenter.planes * FLOAT
-            taken += WAITING * batch_size * planes * size**2 + batch_size * self.work
-            taken += (planes + FLOAT + 1) * size * width + planes * size**2 + WAITING * CACHED_BYTES
-        return int(MARGIN * (self.base + taken + AFTERWARDS))
+        tallest = max(band[-1] - band[0] + size for band in journey.tiling.bands(journey.scene.shape[0]))
+        taken += (2 * min(tallest, journey.wanted.height) + WRITTEN) * width
+        if getattr(journey.segmenter, "transfer", None) is None:
+            taken += WAITING * batch_size * planes * FLOAT * size**2 + batch_size * self.work
+            taken += Stitcher.held_bytes(journey.scene.shape, width, journey.tiling, planes)
+        return int(MARGIN * (self.base + cache + max(taken, self.afterwards) + KEPT))
 
 
-def _most_on_device(journey: Journey, transfer: Transfer, score: Callable[[int], None]) -> int:
+def _most_on_device(journey: Journey, transfer: DeviceTransfer, score: Callable[[int], None]) -> int:
     """Tiles that fit beside the stitcher: a line through the peaks of one tile and of two."""
     planes, size = journey.segmenter.planes * FLOAT, journey.tiling.size
     free = DEVICE_SHARE * transfer.free_bytes() - (planes + FLOAT) * size * (journey.wanted.width + size)
@@ -161,52 +166,3 @@ def _most_on_device(journey: Journey, transfer: Transfer, score: Callable[[int],
         return 1
     each = max(two - one, 1) + WAITING * planes * size**2
     return max(1, int((free - (one - each)) // each))
-
-
-def free_bytes() -> int:
-    """Memory of the host that this process can still have: of the machine, and of the job or container it runs in."""
-    found = []
-    try:
-        text = Path("/proc/meminfo").read_text(encoding="ascii")
-        found.append(1024 * next(int(line.split()[1]) for line in text.splitlines() if line.startswith("MemAvailable")))
-        group = Path("/sys/fs/cgroup")
-        most, used = ((group / f"memory.{name}").read_text(encoding="ascii").strip() for name in ("max", "current"))
-        found.append(int(most) - int(used))
-    except (OSError, ValueError, StopIteration):
-        pass
-    if not found and hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    return max(0, min(found, default=4 * 2**30))
-
-
-def resident_bytes() -> int:
-    """Memory that this process holds now, or has held at most where the system does not tell."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return most_resident_bytes()
-
-
-def most_resident_bytes() -> int:
-    """The most memory that this process has held."""
-    try:
-        import resource
-    except ImportError:  # Windows has no such module.
-        return 10**9
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
-def peak_of(work: Callable[[], object]) -> int:
-    """Bytes that work takes at its peak, beyond what the process held before."""
-    before = resident_bytes()
-    try:
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forget the highest mark
-        work()
-        status = Path("/proc/self/status").read_text(encoding="ascii")
-        highest = 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
-    except OSError:
-        work()
-        highest = most_resident_bytes()
-    return max(0, highest - before)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from array_api_compat import array_namespace, device
 from numpy.typing import NDArray
 
 import mmovseg_geo
@@ -23,12 +24,12 @@ from mmovseg_geo.blocks import Blocks, Strip
 from mmovseg_geo.decision import Decision
 from mmovseg_geo.errors import DeviceFailed, OutOfMemory, SceneError, is_device_failure, is_out_of_memory
 from mmovseg_geo.grid import Window
-from mmovseg_geo.models.segmenter import ON_HOST, Segmenter, Transfer
+from mmovseg_geo.models.segmenter import ON_HOST, DeviceTransfer, Segmenter, Transfer
 from mmovseg_geo.rasters.ahead import READING, Reading, read_ahead
 from mmovseg_geo.rasters.labels import LabelRaster, LabelWriter
 from mmovseg_geo.rasters.scene import Scene
 from mmovseg_geo.stages import ahead, behind, timed
-from mmovseg_geo.stitch import Stitcher
+from mmovseg_geo.stitch import Block, Stitcher
 from mmovseg_geo.tiles import Batch, Tile, Tiling
 
 logger = logging.getLogger(__name__)
@@ -39,8 +40,11 @@ Progress = Callable[[int, int], None]
 Rows = tuple[int, Any, NDArray[np.bool_]]
 """First row, blended scores (Q, h, W) or None where nothing was seen, and which pixels were (h, W)."""
 
+BATCH = 4
+"""Tiles that keep a GPU busy; a processor computes one as fast as several, and needs the memory of one."""
 WAITING = 3
 """Batches at a time before the model and after it: one is made, one waits, one is at work."""
+WRITTEN_AT_ONCE = 256
 DECIDED = 8
 """Blocks of decided rows that may wait for the one who writes them."""
 
@@ -52,7 +56,7 @@ def segment(
     *,
     window: Window | None = None,
     tiling: Tiling | None = None,
-    batch_size: int = 4,
+    batch_size: int | None = None,
     reading: Reading = READING,
     min_score: float | None = None,
     confidence: str | Path | None = None,
@@ -67,7 +71,8 @@ def segment(
     Args:
         out: the label raster; `confidence`: where to write a raster of 0..100, or None for none.
         window: the rows and columns to map; tiles stay those of the whole scene, so labels do not depend on it.
-        batch_size: tiles computed at once; fewer where memory runs out. `reading`: how they are read ahead.
+        batch_size: tiles computed at once, by default one, or four on a GPU; fewer where memory runs out.
+        reading: how they are read ahead.
         min_score: class values below it become background. By default 0.5 where there is a background class, and 0
             where the method scores the background like any other class.
         blocks: where finished strips are kept, and strips that an interrupted run finished are found.
@@ -99,14 +104,14 @@ def segment(
         def put(strip: Strip) -> None:
             if blocks is not None:
                 blocks.put(strip)
-            writer.write(strip.row, strip.labels, strip.confidence)
+            _write(writer, strip)
 
         with timed(timings, "stream"):
             row, height = 0, journey.wanted.height
             while row < height:
                 kept = None if blocks is None else blocks.get(row)
                 if kept is not None:
-                    writer.write(row, kept.labels, kept.confidence)
+                    _write(writer, kept)
                     row = kept.bottom
                     continue
                 below = height if blocks is None else blocks.gap(row, height)
@@ -115,6 +120,13 @@ def segment(
         with timed(timings, "close"):
             writer.close()
     return writer.raster
+
+
+def _write(writer: LabelWriter, strip: Strip) -> None:
+    """Some rows at a time: what waits for a row of blocks, and overviews, take as much as what is written at once."""
+    for first in range(0, len(strip.labels), WRITTEN_AT_ONCE):
+        rows = slice(first, first + WRITTEN_AT_ONCE)
+        writer.write(strip.row + first, strip.labels[rows], strip.confidence[rows])
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +148,7 @@ class Journey:
         *,
         window: Window | None = None,
         tiling: Tiling | None = None,
-        batch_size: int = 4,
+        batch_size: int | None = None,
         reading: Reading = READING,
     ) -> Journey:
         """The journey to all pixels of `window`, by default of the scene.
@@ -146,11 +158,13 @@ class Journey:
         """
         require_sensors(scene, segmenter.name, segmenter.sensors)
         tiling = (tiling or segmenter.tiling).fitted(scene.shape)
-        return cls(scene, segmenter, window or Window(0, 0, *scene.shape), tiling, batch_size, reading)
+        wanted = window or Window(0, 0, *scene.shape)
+        return cls(scene, segmenter, wanted, tiling, batch_size or usual_batch(segmenter), reading)
 
     def windows(self) -> list[Window]:
-        """The tiles that the whole takes."""
-        return [window for window in self.tiling.windows(self.scene.shape) if window.intersection(self.wanted)]
+        """The tiles that the whole takes, in the order in which they are stitched."""
+        windows = Stitcher.order(self.scene.shape, self.tiling)
+        return [window for window in windows if window.intersection(self.wanted)]
 
     def part(self, rows: tuple[int, int]) -> Window:
         """The pixels of the rows from the first to above the last, which count from the top of `wanted`."""
@@ -168,8 +182,13 @@ class Journey:
         return [batch for batch in batches if any(window.intersection(part) for window in batch)]
 
     def edges(self) -> frozenset[int]:
-        """Rows, counted from the top of `wanted`, at which a row of windows begins: what lies above is then final."""
-        return frozenset(start - self.wanted.row for start in self.tiling.starts(self.scene.shape[0]))
+        """Rows, counted from the top of `wanted`, where strips end: what lies above is final before what lies below."""
+        return frozenset(band[0] - self.wanted.row for band in self.tiling.bands(self.scene.shape[0]))
+
+    def strip(self, row: int, below: int) -> Window:
+        """The strip that begins at a row of `wanted`, of a part that ends above another."""
+        end = min((edge for edge in self.edges() if edge > row), default=below)
+        return Window(row, 0, min(end, below) - row, self.wanted.width)
 
 
 def finish(
@@ -187,23 +206,27 @@ def finish(
     transfer = transfer_of(journey.segmenter)
     part = journey.part(rows)
 
-    def decided(finished: Iterator[Rows]) -> Iterator[tuple[int, NDArray[np.bool_], Any]]:
-        for row, scores, valid in finished:
+    def decided(blocks: Iterator[Block]) -> Iterator[tuple[int, int, NDArray[np.bool_], Any]]:
+        for row, col, scores, valid in blocks:
             if scores is None:
-                yield row, valid, None
+                yield row, col, valid, None
             else:
-                yield row, valid, transfer.to_host(*decision.decided(journey.segmenter.probabilities(scores)))
+                yield row, col, valid, transfer.to_host(*decision.decided(journey.segmenter.probabilities(scores)))
 
     def written(scored: Iterator[list[Scored]]) -> None:
-        edges = journey.edges()
-        parts: list[Strip] = []
-        for row, valid, arrived in ahead(decided(blended(journey, part, scored)), DECIDED, name="stitch"):
+        strip, left = None, 0
+        for row, col, valid, arrived in ahead(decided(blended(journey, part, scored)), DECIDED, name="stitch"):
+            if strip is None:
+                place = journey.strip(rows[0] + row, rows[1])
+                strip = Strip(place.row, *decision.finished(None, None, np.zeros(place.shape, np.bool_)))
+                left = strip.labels.size
+            at = Window(rows[0] + row - strip.row, col, *valid.shape).slices
             winner, confidence = (None, None) if arrived is None else arrived()
-            parts.append(Strip(rows[0] + row, *decision.finished(winner, confidence, valid)))
-            # Rows that one row of windows finishes are kept together.
-            if parts[-1].bottom in edges or parts[-1].bottom == rows[1]:
-                put(Strip.joined(parts))
-                parts = []
+            strip.labels[at], strip.confidence[at] = decision.finished(winner, confidence, valid)
+            left -= valid.size
+            if not left:
+                put(strip)
+                strip = None
 
     try:
         behind(written, scored(journey, part, transfer, progress), name="write")
@@ -219,21 +242,41 @@ def finished_rows(
     *,
     window: Window | None = None,
     tiling: Tiling | None = None,
-    batch_size: int = 4,
+    batch_size: int | None = None,
     progress: Progress | None = None,
 ) -> Iterator[Rows]:
     """Blended scores of a scene, some rows at a time: (first row, scores (Q, h, W) or None, valid (h, W)).
 
-    Scores stay on the device that made them. Rows count from the top of `window`; where no tile of a block holds
-    a valid pixel, scores may be None.
+    Scores stay on the device that made them. Rows count from the top of `window`; where no tile of them holds a valid
+    pixel, scores may be None. A strip of scores is held, which `segment` does without.
     """
     journey = Journey.of(scene, segmenter, window=window, tiling=tiling, batch_size=batch_size)
-    yield from blended(journey, journey.wanted, scored(journey, journey.wanted, transfer_of(segmenter), progress))
+    tiles = scored(journey, journey.wanted, transfer_of(segmenter), progress)
+    valid, scores, first, left = np.zeros((0, 0), np.bool_), None, 0, 0
+    for row, col, some, seen in blended(journey, journey.wanted, tiles):
+        if not left:
+            valid, scores = np.zeros(journey.strip(row, journey.wanted.height).shape, np.bool_), None
+            first, left = row, valid.size
+        at = Window(row - first, col, *seen.shape).slices
+        valid[at] = seen
+        if some is not None:
+            if scores is None:
+                xp = array_namespace(some)
+                scores = xp.zeros((len(some), *valid.shape), dtype=some.dtype, device=device(some))
+            scores[:, at[0], at[1]] = some
+        left -= seen.size
+        if not left:
+            yield first, scores, valid
+
+
+def usual_batch(segmenter: Segmenter) -> int:
+    """Tiles at once, where nobody says how many."""
+    return 1 if transfer_of(segmenter) is ON_HOST else BATCH
 
 
 def transfer_of(segmenter: Segmenter) -> Transfer:
     """How tiles reach a segmenter."""
-    found: Transfer | None = getattr(segmenter, "transfer", None)
+    found: DeviceTransfer | None = getattr(segmenter, "transfer", None)
     return found or ON_HOST
 
 
@@ -286,16 +329,15 @@ def scored(
             progress(done, total)
 
 
-def blended(journey: Journey, part: Window, batches: Iterable[list[Scored]]) -> Iterator[Rows]:
-    """The finished rows of a part, from the scores of its tiles."""
-    height = journey.scene.shape[0]
+def blended(journey: Journey, part: Window, batches: Iterable[list[Scored]]) -> Iterator[Block]:
+    """The finished blocks of a part, from the scores of its tiles; those of one strip come together."""
     stitcher = Stitcher(journey.scene.shape, part, journey.tiling, journey.segmenter.planes)
     for batch in batches:
         for tile in batch:
-            yield from stitcher.release(tile.window.row)
+            yield from stitcher.release(tile.window)
             if tile.valid is not None:
                 stitcher.add(tile.window, tile.scores, tile.valid, tile.mask)
-    yield from stitcher.release(height)
+    yield from stitcher.release(None)
 
 
 def _copied(

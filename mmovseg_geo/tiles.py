@@ -62,6 +62,17 @@ class Tiling:
             for col in columns:
                 yield Window(row, col, self.size, self.size)
 
+    def bands(self, length: int) -> list[tuple[int, ...]]:
+        """First rows of the windows along a side, those together that a column is better finished with.
+
+        A last window that slid back shares most of its rows with the one before it. Column by column both are done
+        at once; one after the other all that they share had to be kept, across the whole scene.
+        """
+        starts = self.starts(length)
+        if len(starts) > 1 and starts[-1] - starts[-2] < self.size - self.overlap:
+            return [*((start,) for start in starts[:-2]), (starts[-2], starts[-1])]
+        return [(start,) for start in starts]
+
     def count(self, shape: tuple[int, int]) -> int:
         """How many windows cover a grid of `shape`."""
         return len(self.starts(shape[0])) * len(self.starts(shape[1]))

@@ -34,5 +34,5 @@ class MemoryScene:
         (optical, optical_valid), (sar, sar_valid) = pixels["optical"], pixels["sar"]
         return Tile(window, optical, sar, optical_valid, sar_valid, 10.0)
 
-    def bytes_across(self):
-        return self.shape[1] * 12
+    def cache_bytes(self, rows):
+        return 64 * 2**20

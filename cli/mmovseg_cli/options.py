@@ -228,7 +228,7 @@ SETTINGS: dict[str, Any] = {
             TILES,
             "--batch-size",
             metavar="TILES|auto",
-            default=DEFAULTS.batch_size,
+            default="1, on a GPU 4",
             text="Tiles computed at once; auto: as many as fit.",
         ),
     ],

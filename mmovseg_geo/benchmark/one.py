@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import pickle
-import re
 import sys
 import time
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 
 from mmovseg_geo.config import SegmentConfig
 from mmovseg_geo.errors import MmovsegError
+from mmovseg_geo.machine import most_resident_bytes, resident_bytes
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ def run(request: Request) -> dict[str, Any]:
     from mmovseg_geo.benchmark.ways import PACKAGES, WAYS
     from mmovseg_geo.maps import load_for, opened, run_fit
     from mmovseg_geo.pipeline import require_sensors
+    from mmovseg_geo.rasters.source import caching
     from mmovseg_geo.tiles import Batch
 
     config = request.config
@@ -41,20 +42,21 @@ def run(request: Request) -> dict[str, Any]:
         segmenter = load_for(scene, config)
         require_sensors(scene, segmenter.name, segmenter.sensors)
         tiling = config.tiling(segmenter.tiling).fitted(scene.shape)
-        batch_size = run_fit(scene, segmenter, config).batch_size
+        fit = run_fit(scene, segmenter, config)
+        batch_size = fit.batch_size
         first = list(tiling.windows(scene.shape))[:batch_size]
         segmenter(Batch.stack([scene.read(window) for window in first]))
-    with opened(request.optical, request.sar, config) as scene:
-        before = memory_mb("VmRSS")
+    with opened(request.optical, request.sar, config) as scene, caching(fit.cache_bytes):
+        before = resident_bytes()
         wall, processor = time.perf_counter(), time.process_time()
         WAYS[request.way](scene, segmenter, request.out, tiling, batch_size)
         wall, processor = time.perf_counter() - wall, time.process_time() - processor
-    peak = memory_mb("VmHWM")
+    peak = most_resident_bytes()
     return {
         "wall_s": wall,
         "cpu_s": processor,
-        "peak_mb": peak,
-        "beyond_model_mb": None if peak is None or before is None else peak - before,
+        "peak_mb": peak / 2**20,
+        "beyond_model_mb": (peak - before) / 2**20,
         "gpu_peak_mb": gpu_peak_mb(),
         "batch_size": batch_size,
         "tiles": tiling.count(scene.shape),
@@ -65,21 +67,6 @@ def run(request: Request) -> dict[str, Any]:
         "device": str(getattr(segmenter, "device", "cpu")),
         "classes": len(segmenter.vocabulary.classes),
     }
-
-
-def memory_mb(name: str) -> float | None:
-    """Resident megabytes of this process: `VmRSS` now, `VmHWM` at their peak. Now is told by Linux alone."""
-    try:
-        text = Path("/proc/self/status").read_text(encoding="ascii")
-        return float(re.findall(rf"^{name}:\s+(\d+)", text, flags=re.MULTILINE)[0]) / 2**10
-    except (OSError, IndexError):
-        pass
-    try:
-        import resource
-    except ImportError:  # Windows has no such module.
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10) if name == "VmHWM" else None
 
 
 def gpu_peak_mb() -> float | None:

@@ -28,8 +28,8 @@ class Segmenter(Protocol):
         provenance: model name, revision (sha256 of the weights), precision, prompts: JSON-able values for map tags.
 
     A method that scores the background like any other class says so by an attribute `scores_background`, which is true.
-    One that computes on a GPU has an attribute `transfer`, a `Transfer` that keeps it busy; its batches then hold what
-    `to_device` makes of the arrays.
+    One that computes on a GPU has an attribute `transfer`, a `DeviceTransfer` that keeps it busy; its batches then hold
+    what `to_device` makes of the arrays.
     """
 
     name: str
@@ -59,6 +59,10 @@ class Transfer(Protocol):
         """Start copying arrays to the host; who needs them calls what this returns."""
         ...
 
+
+class DeviceTransfer(Transfer, Protocol):
+    """A transfer to a device with memory of its own."""
+
     def free_bytes(self) -> int:
         """Memory that is left where the scores are made."""
         ...
@@ -69,7 +73,7 @@ class Transfer(Protocol):
 
 
 class _OnHost:
-    """Nothing needs to move, and memory is that of the process, which `mmovseg_geo.memory` knows."""
+    """Nothing needs to move, and memory is that of the process, which `mmovseg_geo.machine` knows."""
 
     def to_device(self, batch: Batch) -> Callable[[], Batch]:
         return lambda: batch
@@ -80,12 +84,6 @@ class _OnHost:
         return lambda: tuple(
             array if isinstance(array, np.ndarray) else np.asarray(array.detach().cpu()) for array in arrays
         )
-
-    def free_bytes(self) -> int:
-        raise NotImplementedError
-
-    def peak_of(self, work: Callable[[], object]) -> int:
-        raise NotImplementedError
 
 
 ON_HOST: Transfer = _OnHost()

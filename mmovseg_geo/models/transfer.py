@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mmovseg_geo.models.segmenter import Transfer
+from mmovseg_geo.models.segmenter import DeviceTransfer
 from mmovseg_geo.tiles import Batch
 
 PIXELS = ("optical", "sar")
 
 
-def transfer_to(device: torch.device) -> Transfer | None:
+def transfer_to(device: torch.device) -> DeviceTransfer | None:
     """How batches reach a device and bytes come back; None where they need not move."""
     return CudaTransfer(device) if device.type == "cuda" else None
 

@@ -18,7 +18,12 @@ from mmovseg_geo.polygons.tables import Polygons, frame
 from mmovseg_geo.polygons.write import LAYER, WRITERS, require_writable, write_layer, write_polygons
 from mmovseg_geo.rasters.labels import LabelRaster
 
-__all__ = ["LAYER", "WRITERS", "class_areas", "polygonize", "polygonize_to", "write_polygons"]
+__all__ = ["LAYER", "WRITERS", "class_areas", "polygonize", "polygonize_to", "tracing_bytes", "write_polygons"]
+
+TRACED_BYTES = 256 * 2**20
+"""What tracing and writing take, of a map with a region for each hundred pixels."""
+MERGED_BYTES = 3
+"""A pixel of such a map, where small regions join others."""
 
 SizeLike = Size | float | str
 
@@ -56,6 +61,11 @@ def polygonize(
     found = frame(_polygons(strips, _size(min_area), _size(fill_holes), _size(simplify)), strips)
     found.attrs.update(vocabulary=raster.vocabulary, labels=str(raster.path))
     return found
+
+
+def tracing_bytes(pixels: int, *, merges: bool, simplifies: bool) -> int:
+    """What `polygonize_to` takes of a map of so many pixels that is not busier than others."""
+    return TRACED_BYTES + MERGED_BYTES * pixels * merges + pixels // 4 * simplifies
 
 
 def polygonize_to(

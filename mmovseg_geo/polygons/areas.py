@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 Heights = NDArray[np.float64]
 
 ROWS_AT_ONCE = 512
+COUNTED_AT_ONCE = 2**18
+"""Pixels: looking values up and counting them makes numbers of eight bytes of each."""
 WEB_MERCATOR = "Popular Visualisation Pseudo Mercator"
 
 
@@ -89,11 +91,19 @@ def row_blocks(shape: tuple[int, int]) -> Iterator[Window]:
         yield Window(start, 0, min(ROWS_AT_ONCE, shape[0] - start), shape[1])
 
 
+def _few_rows(shape: tuple[int, ...]) -> Iterator[slice]:
+    step = max(1, COUNTED_AT_ONCE // shape[1])
+    return (slice(first, first + step) for first in range(0, shape[0], step))
+
+
 def read_labels(labels: LabelRaster, window: Window | None = None) -> NDArray[np.integer[Any]]:
     """Class values (H, W) of the map; whatever is no class of its vocabulary is no-data (`ignore`)."""
-    values = labels.read(window)
-    ids = [entry.id for entry in labels.vocabulary.classes]
-    return np.where(np.isin(values, ids), values, labels.vocabulary.ignore).astype(labels.vocabulary.dtype)
+    values, vocabulary = labels.read(window), labels.vocabulary
+    ids = [entry.id for entry in vocabulary.classes]
+    found = np.empty(values.shape, vocabulary.dtype)
+    for rows in _few_rows(values.shape):
+        found[rows] = np.where(np.isin(values[rows], ids), values[rows], vocabulary.ignore)
+    return found
 
 
 def class_areas(labels: LabelRaster) -> list[dict[str, Any]]:
@@ -108,8 +118,11 @@ def class_areas(labels: LabelRaster) -> list[dict[str, Any]]:
     for block in row_blocks((height, width)):
         values = read_labels(labels, block)
         ground = pixel_areas(labels.grid, block.slices[0])
-        pixels += np.bincount(values.ravel(), minlength=largest + 1)
-        areas += np.bincount(values.ravel(), np.broadcast_to(ground, values.shape).ravel(), minlength=largest + 1)
+        for rows in _few_rows(values.shape):
+            found = values[rows].ravel()
+            here = np.broadcast_to(ground[rows], values[rows].shape).ravel()
+            pixels += np.bincount(found, minlength=largest + 1)
+            areas += np.bincount(found, here, minlength=largest + 1)
     total = float(areas[ids].sum())
     return [
         {

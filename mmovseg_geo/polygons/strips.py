@@ -158,17 +158,15 @@ class MapStrips:
         table[ids] = np.arange(FIRST_CLASS, FIRST_CLASS + len(ids))
         above = None
         for row, values, confidence in self._blocks():
-            codes = _looked_up(table, values)
-            for at in range(0, len(codes), self.height):
-                part = slice(at, min(at + self.height, len(codes)))
+            for at in range(0, len(values), self.height):
+                part = slice(at, min(at + self.height, len(values)))
+                codes = _looked_up(table, values[part])  # which makes numbers of eight bytes of labels
                 rows = slice(row + part.start, row + part.stop)
                 measures = Measures(self.ground.units(rows))
                 if confidence is not None:
                     measures = replace(measures, confidence=confidence[0][part], known=confidence[1][part])
-                yield Strip.of(
-                    rows.start, codes[part], above, is_last=rows.stop == self.window.height, measures=measures
-                )
-                above = codes[part][-1]
+                yield Strip.of(rows.start, codes, above, is_last=rows.stop == self.window.height, measures=measures)
+                above = codes[-1]
 
     def _blocks(self) -> Iterator[tuple[int, NDArray[Any], tuple[NDArray[Any], NDArray[np.bool_]] | None]]:
         """First row in the window, labels and confidence of many rows; they end where blocks of the file do."""

@@ -26,7 +26,7 @@ class Reading:
     """
 
     threads: int = 2
-    run: int = 4
+    run: int = 2
     apart: bool = False
 
 
@@ -34,7 +34,7 @@ READING = Reading()
 """Unless told otherwise."""
 ENOUGH = 3
 """Runs of a row with as many are read ahead far enough; to read the next row too would fetch what both share again."""
-FROM_SERVERS = Reading(threads=8, apart=True)
+FROM_SERVERS = Reading(threads=8, run=4, apart=True)
 """Of files that lie on servers: so many requests are under way that the time until an answer comes is hidden."""
 
 

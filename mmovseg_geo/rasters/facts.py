@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
@@ -62,6 +63,7 @@ class Facts:
         parts: file and band number of each band, where the bands are spread over files; empty where `path` holds all.
         product: what the metadata of the product say that the file belongs to.
         calibration: what makes backscatter of the stored numbers when they are read.
+        block_rows: rows that are decoded together.
     """
 
     path: str
@@ -88,6 +90,12 @@ class Facts:
     parts: tuple[tuple[str, int], ...] = ()
     product: Product | None = None
     calibration: Calibration | None = None
+    block_rows: int = 1
+
+    @property
+    def row_bytes(self) -> int:
+        """What one row of all bands takes, as it is stored but for compression."""
+        return self.shape[1] * sum(np.dtype(dtype).itemsize for dtype in self.dtypes)
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -160,6 +168,7 @@ def facts_of(dataset: Any, path: str) -> Facts:
         units=tuple(unit or "" for unit in dataset.units),
         tags=dict(dataset.tags()),
         band_tags=tuple(dict(dataset.tags(band)) for band in range(1, dataset.count + 1)),
+        block_rows=max((rows for rows, _ in dataset.block_shapes), default=1),
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from mmovseg_geo.grid import Window, crs_name
 from mmovseg_geo.rasters.resample import bilinear, block_means, factors_of, shrunk
+from mmovseg_geo.rasters.source import blanked
 from mmovseg_geo.rasters.speckle import HALO, estimated_looks, looks_of, sample_windows
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ SAMPLE_SIDE = 1024
 """Longest side of the decimated read that decides the scaling."""
 OVERSAMPLED = 3
 """An overview is read this much finer, then averaged: speckle and thin roads need it."""
+ROWS = 64
+"""Of an overview that are averaged at a time."""
 
 
 @dataclass(frozen=True)
@@ -80,12 +83,13 @@ class Layer:
                 values = self.scaling.finished(averageable)
         else:
             values, valid = self._resampled(window)
-        beyond = np.ones(window.shape, np.bool_)
         inside = window.intersection(Window(0, 0, *self.shape))
-        if inside is not None:
-            beyond[replace(inside, row=inside.row - window.row, col=inside.col - window.col).slices] = False
-        valid = valid & ~beyond
-        return np.where(valid, values, np.float32(0)), valid
+        if inside != window:
+            beyond = np.ones(window.shape, np.bool_)
+            if inside is not None:
+                beyond[replace(inside, row=inside.row - window.row, col=inside.col - window.col).slices] = False
+            valid = valid & ~beyond
+        return blanked(values, valid), valid
 
     def overview(self, stride: int) -> Pixels:
         """The whole grid with every `stride` x `stride` pixels made one."""
@@ -93,12 +97,16 @@ class Layer:
         finest = max(self.placement.scale)
         wanted = min(longest, max(1, round(longest * OVERSAMPLED / max(stride * finest, 1.0))))
         raw, valid = self.source.decimated(wanted)
-        values = self.scaling.averageable(self.merged(raw))
-        block = max(1, min(OVERSAMPLED, min(valid.shape)))
-        if stride * finest >= OVERSAMPLED:
-            values, valid = shrunk(*_padded(values, valid, block), (block, block))
+        block = max(1, min(OVERSAMPLED, min(valid.shape))) if stride * finest >= OVERSAMPLED else 1
+        if block > 1:
+            spans = (slice(first, first + ROWS * block) for first in range(0, len(valid), ROWS * block))
+            parts = [self._means(raw[:, rows], valid[rows], block) for rows in spans]
+            values, valid = (
+                np.concatenate([part for part, _ in parts], axis=1),
+                np.concatenate([part for _, part in parts]),
+            )
         else:
-            block = 1
+            values = self.scaling.averageable(self.merged(raw))
         ratio = [side / had for side, had in zip(_decimated(self.source.shape, wanted), self.source.shape, strict=True)]
         middles = (_middles(side, stride) for side in self.shape)
         at_rows, at_cols = self.placement.exact(*np.meshgrid(*middles, indexing="ij"))
@@ -110,6 +118,24 @@ class Layer:
             at_cols * ratio[1] / block,
         )
         return np.where(seen, self.scaling.finished(shown), np.float32(0)), seen
+
+    def source_rows(self, rows: int) -> int:
+        """How many rows of the file a window of so many rows of the scene looks at."""
+        if not self.resampled:
+            return rows
+        # Where the file lies askew, a row of windows reaches further.
+        return int(np.ceil(rows * max(self.placement.scale))) + self.source.facts.block_rows
+
+    def overview_bytes(self, longest: int) -> int:
+        """What `overview` takes at most, of a scene that is shown `longest` pixels long."""
+        rows, cols = _decimated(self.source.shape, min(OVERSAMPLED * longest, max(self.source.shape)))
+        stored = max(np.dtype(dtype).itemsize for dtype in self.source.facts.dtypes)
+        # Values as they are stored, as float32 and where they are no data; masks.
+        return int(rows * cols * (self.source.planes * (stored + 5) + 4))
+
+    def _means(self, raw: NDArray[np.float32], valid: NDArray[np.bool_], block: int) -> Pixels:
+        """What may be averaged of stored values, averaged over blocks."""
+        return shrunk(*_padded(self.scaling.averageable(self.merged(raw)), valid, block), (block, block))
 
     def _resampled(self, window: Window) -> Pixels:
         factors = factors_of(self.placement.scale)

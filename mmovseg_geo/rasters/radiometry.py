@@ -92,7 +92,8 @@ class Scaling:
     def _stretched(self, values: Values) -> Values:
         low = np.asarray(self.low, np.float32)[:, None, None]
         span = np.asarray([high - low for low, high in zip(self.low, self.high, strict=True)], np.float32)
-        shown: Values = (values - low) * (np.float32(255) / span)[:, None, None]
+        shown: Values = values - low
+        shown *= (np.float32(255) / span)[:, None, None]
         np.clip(shown, np.float32(0), np.float32(255), out=shown)
         return shown
 

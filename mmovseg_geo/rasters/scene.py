@@ -23,7 +23,7 @@ from mmovseg_geo.rasters.products.names import scene_name
 from mmovseg_geo.rasters.ratio import RATIO_DB, require_polarizations, with_ratio
 from mmovseg_geo.rasters.scaling_optical import decide_optical
 from mmovseg_geo.rasters.scaling_sar import decide_sar
-from mmovseg_geo.rasters.source import Source, is_remote, nodata_of
+from mmovseg_geo.rasters.source import USUAL_TILE, Source, blanked, cache_bytes_of, caching, is_remote, nodata_of
 from mmovseg_geo.rasters.speckle import SpeckleFilter
 from mmovseg_geo.tiles import Tile
 
@@ -105,7 +105,7 @@ class Scene:
         optical = self.optical.read(window) if self.optical else (None, None)
         if self.mask_clouds and self.clouds is not None and optical[0] is not None:
             clear = optical[1] & ~self.clouds.read(window)
-            optical = np.where(clear, optical[0], np.float32(0)), clear
+            optical = blanked(optical[0], clear), clear
         return optical
 
     def read_sar(self, window: Window) -> Seen:
@@ -123,6 +123,11 @@ class Scene:
         sar = self._radar([layer.overview(stride) for layer in self.sar])
         height, width = (-(-side // stride) for side in self.shape)
         return Tile(Window(0, 0, height, width), optical[0], sar[0], optical[1], sar[1], self.gsd_m * stride)
+
+    def overview_bytes(self, max_size: int) -> int:
+        """What `overview` takes at most."""
+        layers = (*([self.optical] if self.optical else []), *self.sar)
+        return max(layer.overview_bytes(max_size) for layer in layers)
 
     def _radar(self, parts: Sequence[Seen]) -> Seen:
         values, valid = _together(parts)
@@ -176,13 +181,10 @@ class Scene:
         told: dict[str, Any] = {"rows": self.shift[0], "cols": self.shift[1]}
         return told if self.displacement.model == "shift" else {**told, "displacement": self.displacement.to_json()}
 
-    def bytes_across(self) -> int:
-        """What one row of every file takes, as it is stored but for compression."""
+    def cache_bytes(self, rows: int) -> int:
+        """What GDAL must keep so that windows of so many rows have no block decoded twice."""
         layers = (*([self.optical] if self.optical else []), *self.sar)
-        return sum(
-            facts.shape[1] * sum(np.dtype(dtype).itemsize for dtype in facts.dtypes)
-            for facts in (layer.source.facts for layer in layers)
-        )
+        return cache_bytes_of((layer.source.facts, layer.source_rows(rows)) for layer in layers)
 
     @property
     def remote(self) -> bool:
@@ -284,7 +286,8 @@ def open_scene(
         require_polarizations(layers)
     overlap = min(shares) if optical_facts and shares else None
     name = scene_name(optical if optical is not None else sar or "")
-    found_clouds = find_clouds(layer, grid, clouds, gcps=gcps, pixel_grid=pixel_grid) if layer else None
+    with caching(cache_bytes_of((facts, USUAL_TILE) for facts in files)):
+        found_clouds = find_clouds(layer, grid, clouds, gcps=gcps, pixel_grid=pixel_grid) if layer else None
     if mask_clouds and found_clouds is None:
         raise ConfigError(
             "There is nothing to mask clouds by. Name a file that marks them with --clouds, or leave it out."
@@ -351,7 +354,8 @@ def _sampled(source: Source) -> tuple[NDArray[np.float32], Sampled]:
     Raises:
         SceneError: there are none.
     """
-    values, valid = source.decimated(SAMPLE_SIDE)
+    with caching(cache_bytes_of([(source.facts, USUAL_TILE)])):
+        values, valid = source.decimated(SAMPLE_SIDE)
     sample = values[:, valid]
     share = float(valid.mean())
     if sample.shape[1] == 0:
@@ -377,8 +381,10 @@ def _together(parts: Sequence[tuple[Any, Any]]) -> tuple[Any, Any]:
     """SAR layers as one stack (C, H, W), valid where all of them are."""
     if not parts:
         return None, None
+    if len(parts) == 1:
+        return parts[0]
     valid = np.logical_and.reduce([part[1] for part in parts])
-    return np.where(valid, np.concatenate([part[0] for part in parts]), np.float32(0)), valid
+    return blanked(np.concatenate([part[0] for part in parts]), valid), valid
 
 
 def _described(layer: Layer) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     """Values (N, H, W), 0 where invalid, and validity (H, W)."""
 
 CACHE_BYTES = 256 * 2**20
-"""GDAL keeps this many bytes of decoded blocks unless GDAL_CACHEMAX says otherwise; its own default is 5 % of RAM."""
+"""GDAL keeps this many bytes of decoded blocks at most unless GDAL_CACHEMAX says otherwise; by itself, 5 % of RAM."""
+LEAST_CACHE = 16 * 2**20
+USUAL_TILE = 512
 _cache_bytes = CACHE_BYTES
 REMOTE = ("/vsicurl", "/vsis3", "/vsigs", "/vsiaz", "/vsiadls", "/vsioss", "/vsiswift", "/vsiwebhdfs", "/vsihdfs")
 GDAL_ERRORS = (RasterioError, CPLE_BaseError, OSError)
@@ -80,6 +82,18 @@ def caching(count: int) -> Iterator[None]:
         yield
     finally:
         _cache_bytes = before
+
+
+def cache_bytes_of(files: Iterable[tuple[Facts, int]]) -> int:
+    """What GDAL must keep so that windows of so many rows of each file, one below the other, decode no block twice.
+
+    More would only fill up with what is not read again, and the more the larger the scene.
+    """
+    kept = 0
+    for facts, rows in files:
+        touched = (-(-(rows - 1) // facts.block_rows) + 1) * facts.block_rows
+        kept += min(touched, facts.shape[0]) * facts.row_bytes
+    return min(max(kept, LEAST_CACHE), CACHE_BYTES)
 
 
 @contextmanager
@@ -222,9 +236,12 @@ class Source:
         return values[:, inner, inner], valid[inner, inner]
 
     def _stored(self, window: Window) -> Pixels:
+        inside = window.intersection(Window(0, 0, *self.shape))
+        if inside == window:
+            area = RasterWindow(window.col, window.row, window.width, window.height)
+            return self._pixels(lambda read, bands: read(bands, window=area))
         values = np.zeros((self.planes, *window.shape), np.float32)
         valid = np.zeros(window.shape, np.bool_)
-        inside = window.intersection(Window(0, 0, *self.shape))
         if inside is not None:
             at = (
                 slice(inside.row - window.row, inside.row - window.row + inside.height),
@@ -264,8 +281,7 @@ class Source:
         if self.expand_palette:
             raw, opaque = self._painted(raw[0])
             valid &= opaque
-        values = raw.astype(np.float32, copy=False)
-        return np.where(valid, values, np.float32(0)), valid
+        return blanked(raw.astype(np.float32, copy=False), valid), valid
 
     def _raw(self, fetch: Callable[[Callable[..., Any], Any], Any]) -> NDArray[Any]:
         """Stored values (N, H, W) of the used bands, wherever they lie."""
@@ -320,6 +336,13 @@ class Source:
             table[value] = color
         painted = table[index]
         return painted[..., :3].transpose(2, 0, 1), painted[..., 3] != 0
+
+
+def blanked(values: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """The same array (N, H, W), 0 where it is not valid (H, W)."""
+    if not valid.all():
+        values[:, ~valid] = 0
+    return values
 
 
 def _as_stored(value: float, dtype: np.dtype[Any]) -> Any:

@@ -95,16 +95,13 @@ def memory(folder: Path, model: str, side: int | None = None) -> None:
     print(f"\nfour times as high takes {100 * (rows[2][1]['peak_mb'] / rows[1][1]['peak_mb'] - 1):+.1f} % memory")
 
 
-def sparse(folder: Path) -> None:
-    """A scene of 1.6 gigapixels, of which one block in a hundred holds data: time and memory, and with a limit."""
+def sparse(folder: Path, height: int) -> None:
+    """A scene 40000 columns wide, of which one block in a hundred holds data: time and memory, and with a limit."""
     options = ("--model", "threshold", "--tile-size", "512", "--overlap", "64")
-    optical = make_sparse_scene(folder, 40000, 40000)
-    table(
-        [
-            ("40000 x 40000, sparse, threshold", segment(optical, options=options)),
-            ("the same, --memory 1.2GB", segment(optical, options=(*options, "--memory", "1.2GB"))),
-        ]
-    )
+    optical = make_sparse_scene(folder, height, 40000)
+    for number, limit in enumerate(((), ("--memory", "700MB"))):
+        row = " ".join((f"{height} x 40000, sparse, threshold", *limit))
+        table([(row, segment(optical, options=(*options, *limit)))], head=number == 0)
 
 
 def models(folder: Path, names: Sequence[str], side: int) -> None:
@@ -263,7 +260,7 @@ def main() -> None:
         "--side",
         type=int,
         help="pixels of a scene: 8192 in `pipeline`, 4096 in `remote`, `rivals`, 1024 in `models`, "
-        "10980 in `polygons`; columns in `memory`",
+        "10980 in `polygons`; columns in `memory`; rows of 40000 columns in `sparse`",
     )
     parser.add_argument("--device", default="auto", help="of `pipeline`, `network`, `rivals` and `training`")
     parser.add_argument("--precision", default="auto", help="of `pipeline`, `network` and `rivals`")
@@ -279,7 +276,7 @@ def main() -> None:
     runs: dict[str, Callable[[], None]] = {
         "speed": lambda: speed(folder, bundled),
         "memory": lambda: memory(folder, bundled, arguments.side),
-        "sparse": lambda: sparse(folder),
+        "sparse": lambda: sparse(folder, arguments.side or 40000),
         "pipeline": lambda: pipeline(folder, bundled, arguments.side or 8192, options),
         "remote": lambda: remote(folder, arguments.side or 4096),
         "cluster": lambda: cluster(folder, model or "threshold"),

@@ -7,18 +7,19 @@ import pytest
 
 from mmovseg_geo import memory
 from mmovseg_geo.errors import ConfigError
-from mmovseg_geo.memory import LARGEST_BATCH, Fit, fitted, free_bytes, peak_of, resident_bytes
+from mmovseg_geo.memory import LARGEST_BATCH, Fit, fitted
 from mmovseg_geo.models.segmenter import ON_HOST
 from mmovseg_geo.models.threshold import ThresholdSegmenter
 from mmovseg_geo.pipeline import Journey
 from mmovseg_geo.rasters.ahead import READING
-from mmovseg_geo.rasters.source import CACHE_BYTES
+from mmovseg_geo.rasters.source import LEAST_CACHE
 from mmovseg_geo.settings import memory as parsed
 from mmovseg_geo.tiles import Tiling
 from mmovseg_geo.vocabulary import Vocabulary
 from tests.memory_scene import MemoryScene
 
 MB = 10**6
+CACHE = MemoryScene(np.zeros((1, 1))).cache_bytes(1)
 
 
 @pytest.fixture
@@ -31,24 +32,41 @@ def journey(monkeypatch) -> Journey:
 
 
 def test_without_a_wish_no_tile_is_tried(journey):
-    assert fitted(journey, 4, None) == Fit(4, READING, CACHE_BYTES, 0)
+    assert fitted(journey, 4, None) == Fit(4, READING, CACHE, 0)
     assert journey.scene.reads == 0
 
 
 def test_where_there_is_room_nothing_is_cut(journey):
     fit = fitted(journey, 4, 4000 * MB)
-    assert (fit.batch_size, fit.reading, fit.cache_bytes) == (4, READING, CACHE_BYTES)
+    assert (fit.batch_size, fit.reading, fit.cache_bytes) == (4, READING, CACHE)
     assert 300 * MB < fit.peak < 4000 * MB
 
 
-def test_less_memory_first_takes_from_what_waits_and_then_from_the_batch(journey):
-    fits = [fitted(journey, 8, limit * MB) for limit in (4000, 770, 480, 445)]
-    assert [fit.batch_size for fit in fits] == sorted((fit.batch_size for fit in fits), reverse=True)
-    assert fits[0].batch_size == 8
-    assert fits[-1].batch_size < 4
-    assert fits[-1].cache_bytes < CACHE_BYTES
-    for fit, limit in zip(fits, (4000, 770, 480, 445), strict=True):
-        assert fit.peak <= limit * MB
+def test_less_memory_first_takes_from_the_batch_then_from_what_waits_and_then_from_the_cache(journey):
+    fits = [fitted(journey, 8, 4000 * MB)]
+    for _ in range(11):
+        fits.append(fitted(journey, 8, fits[-1].peak - 1))
+        assert fits[-1].peak < fits[-2].peak
+    with pytest.raises(ConfigError):
+        fitted(journey, 8, fits[-1].peak - 1)
+    assert [fit.batch_size for fit in fits[:8]] == [8, 7, 6, 5, 4, 3, 2, 1]
+    assert {(fit.reading, fit.cache_bytes) for fit in fits[:8]} == {(READING, CACHE)}
+    rest = [(fit.reading.threads, fit.reading.run, fit.cache_bytes) for fit in fits[8:]]
+    assert rest == [(1, 2, CACHE), (1, 1, CACHE), (1, 1, CACHE // 2), (1, 1, LEAST_CACHE)]
+
+
+def test_what_comes_afterwards_counts_where_it_takes_more(journey):
+    alone = fitted(journey, 1, 4000 * MB).peak
+    assert fitted(journey, 1, 4000 * MB, afterwards=MB).peak == alone
+    assert fitted(journey, 1, 4000 * MB, afterwards=900 * MB).peak > alone + 700 * MB
+    with pytest.raises(ConfigError, match="too little"):
+        fitted(journey, 1, 1000 * MB, afterwards=900 * MB)
+
+
+def test_across_a_wide_scene_little_more_is_held(monkeypatch, journey):
+    wide = MemoryScene(np.full((2000, 20000), 90, np.float32))
+    more = Journey.of(wide, journey.segmenter, tiling=journey.tiling)
+    assert fitted(more, 1, 4000 * MB).peak - fitted(journey, 1, 4000 * MB).peak < 18000 * 4000
 
 
 def test_too_little_is_refused_with_what_is_enough(journey):
@@ -103,13 +121,6 @@ def test_on_a_gpu_its_memory_decides_the_batch(journey, monkeypatch):
     found = fitted(journey, None, None)
     assert found.batch_size == 29
     assert fitted(journey, 8, 4000 * MB).batch_size == 8
-
-
-def test_memory_of_the_process_is_known():
-    before = resident_bytes()
-    assert 10 * MB < before < 10**12
-    assert free_bytes() > 0
-    assert 90 * MB < peak_of(lambda: np.ones(100 * MB, np.uint8)) < 200 * MB
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mmovseg_geo.grid import Window
-from mmovseg_geo.stitch import Stitcher, ramp, side_weights
+from mmovseg_geo.stitch import CACHED_BYTES, Stitcher, ramp, side_weights
 from mmovseg_geo.tiles import Tiling
 
 
@@ -17,26 +17,27 @@ def stitched(known, tiling, *, wanted=None, valid=None, convert=np.asarray):
     valid = np.ones((height, width), dtype=bool) if valid is None else valid
     stitcher = Stitcher((height, width), wanted, tiling, planes)
     out = np.full((planes, wanted.height, wanted.width), np.nan, dtype=np.float32)
-    next_row = 0
+    missing = np.ones(wanted.shape, dtype=bool)
 
     def store(blocks):
-        nonlocal next_row
-        for row, scores, seen in blocks:
-            assert row == next_row
-            next_row += seen.shape[0]
+        for row, col, scores, seen in blocks:
+            at = Window(row, col, *seen.shape).slices
+            assert missing[at].all()
+            missing[at] = False
             if scores is not None:
-                out[:, row : row + seen.shape[0]] = np.where(seen, np.asarray(scores), np.nan)
+                out[(slice(None), *at)] = np.where(seen, np.asarray(scores), np.nan)
 
-    for window in tiling.windows((height, width)):
-        store(stitcher.release(window.row))
+    for window in Stitcher.order((height, width), tiling):
+        store(stitcher.release(window))
         tile = np.full((planes, tiling.size, tiling.size), np.nan, dtype=np.float32)
         mask = np.zeros((tiling.size, tiling.size), dtype=bool)
         inside = known[(slice(None), *window.slices)]
         tile[:, : inside.shape[1], : inside.shape[2]] = inside
         mask[: inside.shape[1], : inside.shape[2]] = valid[window.slices]
-        stitcher.add(window, convert(tile), mask)
-    store(stitcher.release(height))
-    assert next_row == wanted.height
+        if mask.any():
+            stitcher.add(window, convert(tile), mask)
+    store(stitcher.release(None))
+    assert not missing.any()
     return out
 
 
@@ -85,11 +86,37 @@ def test_torch_tensors_give_the_same_rows_as_numpy():
     )
 
 
+def held(shape, tiling, planes):
+    stitcher = Stitcher(shape, Window(0, 0, *shape), tiling, planes)
+    first = next(iter(Stitcher.order(shape, tiling)))
+    list(stitcher.release(first))
+    stitcher.add(first, np.ones((planes, tiling.size, tiling.size), np.float32), np.ones((tiling.size,) * 2, bool))
+    kept = (stitcher._here, stitcher._beside, stitcher._above)
+    arrays = [array for sums in kept for array in (sums.scores, sums.weights, sums.seen)]
+    return sum(array.nbytes for array in (*arrays, stitcher._product))
+
+
 def test_memory_does_not_grow_with_the_height_of_the_scene():
-    tiling = Tiling(16, 4)
-    sizes = []
-    for height in (64, 6400):
-        stitcher = Stitcher((height, 100), Window(0, 0, height, 100), tiling, 3)
-        stitcher.add(Window(0, 0, 16, 16), np.ones((3, 16, 16), np.float32), np.ones((16, 16), bool))
-        sizes.append(stitcher._sums.nbytes + stitcher._weights.nbytes)
-    assert sizes[0] == sizes[1]
+    assert held((64, 100), Tiling(16, 4), 3) == held((6400, 100), Tiling(16, 4), 3)
+
+
+@pytest.mark.parametrize("height", [64, 65, 70, 75])
+def test_across_a_scene_only_the_rows_are_held_that_rows_of_windows_share(height):
+    tiling, planes = Tiling(16, 4), 3
+    more = held((height, 4996), tiling, planes) - held((height, 1000), tiling, planes)
+    assert more == 3996 * tiling.overlap * (4 * (planes + 1) + 1)
+
+
+@pytest.mark.parametrize("shape", [(64, 5000), (70, 5000), (16, 300), (300, 16), (10, 10)])
+def test_what_is_held_is_known_beforehand(shape):
+    tiling, planes = Tiling(16, 4), 3
+    released = 2 * CACHED_BYTES + 4 * planes * 16**2
+    assert held(shape, tiling, planes) == Stitcher.held_bytes(shape, shape[1], tiling, planes) - released
+
+
+def test_a_sparse_scene_comes_back():
+    known, valid = a_map(3, 70, 90), np.zeros((70, 90), dtype=bool)
+    for row, col in ((0, 0), (20, 75), (37, 3), (37, 40), (69, 89)):
+        valid[row : row + 4, col : col + 9] = True
+    known[:, ~valid] = np.nan
+    np.testing.assert_allclose(stitched(known, Tiling(16, 5), valid=valid), known, rtol=1e-6)

@@ -9,7 +9,7 @@ import pytest
 from mmovseg_geo.errors import SceneError
 from mmovseg_geo.grid import Window
 from mmovseg_geo.rasters.scene import open_scene
-from mmovseg_geo.rasters.source import CACHE_BYTES, Source, environment, probe
+from mmovseg_geo.rasters.source import CACHE_BYTES, LEAST_CACHE, Source, cache_bytes_of, environment, probe
 
 WHOLE = Window(0, 0, 64, 64)
 
@@ -216,3 +216,34 @@ def test_a_virtual_raster_without_its_file_is_named(tmp_path, raster, rgb):
     path.unlink()
     with pytest.raises(SceneError, match=r"outer\.vrt: cannot be read"):
         open_scene(tmp_path / "outer.vrt")
+
+
+def facts_of_file(raster, name, height, **blocks):
+    return probe(str(raster(name, np.zeros((3, height, 4096), np.uint8), sparse_ok=True, **blocks)))
+
+
+def test_as_much_is_kept_of_files_as_rows_of_windows_read_twice(raster):
+    row = 3 * 4096
+    tiled = facts_of_file(raster, "tiled.tif", 4096, tiled=True, blockxsize=256, blockysize=256)
+    striped = facts_of_file(raster, "striped.tif", 4096, blockysize=1)
+    # A window of 2000 rows touches at most nine blocks of 256.
+    assert cache_bytes_of([(tiled, 2000)]) == 9 * 256 * row
+    assert cache_bytes_of([(striped, 2000)]) == 2000 * row
+    assert cache_bytes_of([(tiled, 2000), (striped, 2000)]) == (9 * 256 + 2000) * row
+
+
+def test_of_a_small_file_no_more_is_kept_than_it_has_and_of_a_huge_one_no_more_than_the_most(raster):
+    low = facts_of_file(raster, "low.tif", 600, tiled=True, blockxsize=512, blockysize=512)
+    assert cache_bytes_of([(low, 512)]) == LEAST_CACHE
+    assert cache_bytes_of([(low, 512)] * 3) == 3 * 600 * 3 * 4096
+    assert cache_bytes_of([(low, 512)] * 99) == CACHE_BYTES
+
+
+def test_a_finer_image_has_more_rows_in_a_window_of_the_scene(raster, rgb, decibels):
+    from affine import Affine
+
+    grid = Affine(10, 0, 500000, 0, -10, 5000000)
+    fine = raster("fine.tif", np.repeat(np.repeat(decibels, 4, 1), 4, 2), transform=grid @ Affine.scale(0.25))
+    scene = open_scene(raster("rgb.tif", rgb), fine)
+    assert scene.optical.source_rows(512) == 512
+    assert scene.sar[0].source_rows(512) >= 4 * 512
