@@ -99,7 +99,7 @@ def sparse(folder: Path, height: int) -> None:
     """A scene 40000 columns wide, of which one block in a hundred holds data: time and memory, and with a limit."""
     options = ("--model", "threshold", "--tile-size", "512", "--overlap", "64")
     optical = make_sparse_scene(folder, height, 40000)
-    for number, limit in enumerate(((), ("--memory", "700MB"))):
+    for number, limit in enumerate(((), ("--memory", "850MB"))):
         row = " ".join((f"{height} x 40000, sparse, threshold", *limit))
         table([(row, segment(optical, options=(*options, *limit)))], head=number == 0)
 

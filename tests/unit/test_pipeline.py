@@ -243,6 +243,14 @@ def test_batches_of_a_part_are_those_of_the_whole():
     assert all(batch in whole for batch in part)
 
 
+def test_a_processor_takes_one_tile_at_once_and_a_gpu_four_unless_told_otherwise():
+    scene, segmenter = MemoryScene(a_picture()), ContextSegmenter(2)
+    assert Journey.of(scene, segmenter).batch_size == 1
+    assert Journey.of(scene, segmenter, batch_size=7).batch_size == 7
+    segmenter.transfer = object()
+    assert Journey.of(scene, segmenter).batch_size == 4
+
+
 def test_strips_end_where_a_row_of_windows_begins():
     journey = Journey.of(MemoryScene(a_picture(100, 90)), ContextSegmenter(4), tiling=Tiling(32, 12))
     strips = finished_strips(journey)
