@@ -29,6 +29,8 @@ DEVICE_SHARE = 0.9
 """The same of a GPU, which belongs to the run."""
 MARGIN = 1.06
 """What allocators keep beside what is asked for."""
+AGAIN = 1.04
+"""What is told to be enough, of what is: the next process may hold a little more before it begins."""
 KEPT = 64 * 2**20
 """What threads, handles of files and compression take, and libraries that load only when they are needed."""
 WRITTEN = 5 * 512
@@ -71,8 +73,9 @@ def fitted(journey: Journey, batch_size: int | None, limit: int | None, afterwar
             return fit
     if limit is None:
         return fit  # the smallest; nothing was promised
+    enough = bytes_text(int(AGAIN * fit.peak))
     raise ConfigError(
-        f"--memory {bytes_text(limit)} is too little: this run needs --memory {bytes_text(fit.peak)} at least, for "
+        f"--memory {bytes_text(limit)} is too little: this run needs --memory {enough} at least, for "
         f"tiles of {journey.tiling.size} pixels, {journey.wanted.width} columns and {journey.segmenter.planes} planes "
         "of scores. Give that, smaller tiles (--tile-size), fewer classes, or map a part (--bounds)."
     )

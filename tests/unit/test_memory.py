@@ -75,7 +75,7 @@ def test_too_little_is_refused_with_what_is_enough(journey):
     told = str(refused.value).split("needs --memory ")[1].split(" ")[0]
     assert fitted(journey, 4, parsed(told)).batch_size == 1
     with pytest.raises(ConfigError):
-        fitted(journey, 4, parsed(told) - 2 * MB)
+        fitted(journey, 4, int(0.95 * parsed(told)))
 
 
 def test_auto_takes_as_many_tiles_as_fit(journey, monkeypatch):
