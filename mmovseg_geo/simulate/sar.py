@@ -86,7 +86,8 @@ def through_sensor(power: Field, rng: np.random.Generator, misregistration: floa
         reach, angle = misregistration * np.sqrt(rng.random()), rng.uniform(0, 2 * np.pi)
         shift = (float(reach * np.cos(angle)), float(reach * np.sin(angle)))
         power = np.stack([ndimage.shift(plane, shift, order=1, mode="nearest") for plane in power])
-    floor = 10 ** (rng.normal([-27.0, -28.5], 1.5) / 10).astype(np.float32)
+    # The noise of Sentinel-1 changes across the swath and with the mode; over calm water it is all that VH shows.
+    floor = 10 ** ((rng.uniform(-30, -21) + rng.normal([0.5, -0.5], 0.7)) / 10).astype(np.float32)
     looks = float(np.exp(rng.uniform(np.log(1.5), np.log(10))))
     sigma = rng.uniform(0.3, 0.75)
     # Neighboring pixels share part of their speckle: fewer looks, then smoothed.

@@ -103,11 +103,11 @@ def draw_setting(rng: np.random.Generator, gsd_m: float) -> Setting:
     if rng.random() < 0.62 * fine:
         town = float(rng.choice([0.7, 1.0], p=[0.3, 0.7]))
     farm = float(rng.choice([0.4, 0.75, 1.0])) if rng.random() < (0.7 if town < 0.7 else 0.2) else 0.0
-    flood = 0.0 if snow or rng.random() > 0.17 * varied else float(rng.uniform(0.1, 0.6))
+    flood = 0.0 if snow or rng.random() > 0.22 * varied else float(rng.uniform(0.1, 0.6))
     widest = np.log(np.clip(40 * gsd_m, 60, 900))
     river = float(np.exp(rng.uniform(np.log(max(6, 2 * gsd_m)), widest))) if rng.random() < 0.3 * varied else 0.0
     return Setting(
-        water=float(rng.beta(1.1, 2.2)) if rng.random() < 0.42 * varied else 0.0,
+        water=float(rng.beta(1.1, 2.2)) if rng.random() < 0.5 * varied else 0.0,
         river=river,
         forest=float(rng.beta(0.9, 1.6)) * (1 - 0.8 * arid),
         farm=0.0 if snow or (arid and rng.random() < 0.7) else farm,

@@ -5,7 +5,8 @@ Shape suffixes: B chips, C bands, H rows, W columns.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,6 +19,8 @@ from mmovseg_geo.simulate import add_clouds
 from mmovseg_geo.training.chips import SAR_LOWEST_DB, SAR_STEP_DB, UNKNOWN, Chips
 
 Generator = np.random.Generator
+OPAQUE = 0.6
+"""Opacity of a cloud that hides what lies under it."""
 
 
 @dataclass(frozen=True)
@@ -26,28 +29,41 @@ class Augmentation:
 
     Attributes:
         crop: side of the crops in pixels.
+        zoom: largest factor by which chips are magnified or reduced, with their ground sampling distance.
         clouds: of chips that have none yet.
-        optical_only, sar_only: of a batch to lose the other sensor; else both are there.
+        optical_only, sar_only: of a chip with both sensors to lose the other one.
         gaps: of a chip to lose a part of one sensor.
         stretched: of an optical chip to be stretched between percentiles instead of by reflectance.
-        single_band: of a SAR batch to have one band only.
-        gain_spread, gamma_spread: deviation of the logarithm of the optical gain and gamma.
+        single_band: of a SAR chip to have one band only.
+        speckled: of a SAR chip to get further speckle.
+        gain_spread, tint_spread, gamma_spread: deviation of the logarithm of the optical gain, of that of each band
+            by itself, and of gamma.
+        haze: deviation of what is added to optical bands, in shares of the range.
+        misleading: of an optical chip beside SAR to have colors that say little, so that SAR must carry the answer.
     """
 
     crop: int = 192
+    zoom: float = 1.0
     clouds: float = 0.33
     optical_only: float = 0.3
     sar_only: float = 0.25
     gaps: float = 0.15
     stretched: float = 0.4
     single_band: float = 0.2
+    speckled: float = 0.25
     gain_spread: float = 0.4
+    tint_spread: float = 0.07
     gamma_spread: float = 0.2
+    haze: float = 0.03
+    misleading: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingBatch:
-    """What the network is shown (see `tiles.Batch` for the ranges), and the labels (B, H, W)."""
+    """What the network is shown (see `tiles.Batch` for the ranges), and the labels (B, H, W).
+
+    A sensor that no chip has is None; a chip that lacks one is invalid everywhere.
+    """
 
     optical: Tensor | None
     sar: Tensor | None
@@ -57,26 +73,29 @@ class TrainingBatch:
     gsd_m: Tensor
 
 
-def augmented(chips: Chips, settings: Augmentation, rng: Generator) -> TrainingBatch:
-    """A batch of randomly cut, turned and disturbed chips."""
-    optical, sar, labels = _cut_and_turned(chips, settings.crop, rng)
-    reflectance = np.square(optical.astype(np.float32) / 255)
+def augmented(parts: Sequence[Chips], settings: Augmentation, rng: Generator) -> TrainingBatch:
+    """A batch of randomly cut, turned and disturbed chips; those of a part have one size, parts may differ."""
+    chips = Chips.join(_cut_and_turned(part, settings, rng) for part in parts)
+    reflectance = np.square(chips.optical.astype(np.float32) / 255)
+    opaque = np.zeros(chips.labels.shape, bool)
     for i in range(len(chips)):
         if chips.has_optical[i] and not chips.has_clouds[i] and rng.random() < settings.clouds:
-            cover, thick = rng.uniform(0.1, 0.8), rng.beta(2, 1)
-            reflectance[i], _ = add_clouds(reflectance[i], rng, cover=cover, thick=thick, gsd_m=float(chips.gsd_m[i]))
-    db = torch.from_numpy(sar.astype(np.float32) * np.float32(SAR_STEP_DB) + np.float32(SAR_LOWEST_DB))
-    valid = _gaps(chips, settings, rng)
-    kept = _kept_sensors(chips, settings, rng)
-    seen = sum((mask for mask, sensor in zip(valid, ("optical", "sar"), strict=True) if sensor in kept), torch.zeros(1))
-    answered = torch.from_numpy(labels).long().masked_fill(seen == 0, UNKNOWN)
+            cover, thick, gsd_m = rng.uniform(0.1, 0.8), rng.beta(2, 1), float(chips.gsd_m[i])
+            reflectance[i], opacity = add_clouds(reflectance[i], rng, cover=cover, thick=thick, gsd_m=gsd_m)
+            opaque[i] = opacity > OPAQUE
+    db = torch.from_numpy(chips.sar.astype(np.float32) * np.float32(SAR_STEP_DB) + np.float32(SAR_LOWEST_DB))
+    optical_valid, sar_valid = _validity(chips, settings, rng)
+    # Nobody can tell what lies under an opaque cloud from the optical picture alone.
+    seen = optical_valid * torch.from_numpy(~opaque) + sar_valid
+    answered = torch.from_numpy(chips.labels).long().masked_fill(seen == 0, UNKNOWN)
+    picture = torch.from_numpy(reflectance)
+    has_both = optical_valid.flatten(1).any(1).numpy() & sar_valid.flatten(1).any(1).numpy()
+    _mislead(picture, np.flatnonzero(has_both & (rng.random(len(chips)) < settings.misleading)), rng)
     return TrainingBatch(
-        optical_picture(torch.from_numpy(reflectance), settings, rng) * valid[0][:, None]
-        if "optical" in kept
-        else None,
-        sar_picture(db, settings, rng) * valid[1][:, None] if "sar" in kept else None,
-        valid[0],
-        valid[1],
+        optical_picture(picture, settings, rng) * optical_valid[:, None] if optical_valid.any() else None,
+        sar_picture(db, settings, rng) * sar_valid[:, None] if sar_valid.any() else None,
+        optical_valid,
+        sar_valid,
         answered,
         torch.from_numpy(chips.gsd_m * np.exp(rng.normal(0, 0.1, len(chips))).astype(np.float32)),
     )
@@ -94,22 +113,22 @@ def optical_picture(reflectance_BCHW: Tensor, settings: Augmentation, rng: Gener
         low[i, :, 0, 0] = flat[:, ::7].quantile(percent, dim=1)
         high[i, :, 0, 0] = flat[:, ::7].quantile(1 - percent, dim=1)
     picture = ((reflectance_BCHW - low) / (high - low).clamp(min=0.02)).clamp(min=0)
-    gain = _spread(rng, settings.gain_spread, (batch, 1, 1, 1)) * _spread(rng, 0.07, (batch, 3, 1, 1))
+    gain = _spread(rng, settings.gain_spread, (batch, 1, 1, 1)) * _spread(rng, settings.tint_spread, (batch, 3, 1, 1))
     gamma = _spread(rng, settings.gamma_spread, (batch, 1, 1, 1))
-    haze = torch.from_numpy(np.abs(rng.normal(0, 0.03, (batch, 3, 1, 1))).astype(np.float32))
-    noise = torch.from_numpy(rng.normal(0, 1, picture.shape).astype(np.float32)) * _uniform(rng, 0, 0.012, batch)
+    haze = torch.from_numpy(np.abs(rng.normal(0, settings.haze, (batch, 3, 1, 1))).astype(np.float32))
+    noise = torch.from_numpy(rng.standard_normal(picture.shape, np.float32)) * _uniform(rng, 0, 0.012, batch)
     return 255 * ((picture + 1e-4).pow(gamma) * gain + haze + noise).clamp(0, 1)
 
 
 def sar_picture(db_BCHW: Tensor, settings: Augmentation, rng: Generator) -> Tensor:
-    """Backscatter in dB as 0..255, with other calibration, looks and stretches; one or two bands."""
+    """Backscatter in dB as 0..255, with other calibration, looks and stretches; both bands may be the first."""
     batch = len(db_BCHW)
     power = 10 ** (db_BCHW / 10)
     for i in np.flatnonzero(rng.random(batch) < 0.3):
         power[i] = F.avg_pool2d(F.pad(power[i : i + 1], (1, 1, 1, 1), mode="reflect"), 3, 1)[0]
-    for i in np.flatnonzero(rng.random(batch) < 0.25):
-        looks = rng.uniform(2, 10)
-        power[i] *= torch.from_numpy(rng.gamma(looks, 1 / looks, power[i].shape).astype(np.float32))
+    for i in np.flatnonzero(rng.random(batch) < settings.speckled):
+        looks = np.float32(rng.uniform(2, 10))
+        power[i] *= torch.from_numpy(rng.standard_gamma(looks, power[i].shape, np.float32) / looks)
     db = 10 * (power + 1e-5).log10()
     db += _calibration(batch, rng)
     low = torch.tensor([CO_POLARIZED_DB[0], CROSS_POLARIZED_DB[0]]).reshape(1, 2, 1, 1)
@@ -118,7 +137,20 @@ def sar_picture(db_BCHW: Tensor, settings: Augmentation, rng: Generator) -> Tens
     for i in np.flatnonzero(rng.random(batch) < 0.15):
         ends = picture[i].flatten(1)[:, ::7].quantile(torch.tensor([0.01, 0.99]), dim=1)[..., None, None]
         picture[i] = ((picture[i] - ends[0]) / (ends[1] - ends[0]).clamp(min=0.05)).clamp(0, 1)
-    return 255 * (picture[:, :1] if rng.random() < settings.single_band else picture)
+    for i in np.flatnonzero(rng.random(batch) < settings.single_band):
+        picture[i, 1] = picture[i, 0]
+    return 255 * picture
+
+
+def _mislead(reflectance_BCHW: Tensor, rows: NDArray[np.int64], rng: Generator) -> None:
+    """Give some pictures far-off exposure, color and contrast, in place."""
+    for i in rows:
+        picture = reflectance_BCHW[i]
+        mean = picture.mean((1, 2), keepdim=True)
+        contrast = float(rng.uniform(0.1, 1.2))
+        gain = _spread(rng, 0.7, (1, 1, 1)) * _spread(rng, 0.35, (3, 1, 1))
+        haze = torch.from_numpy(rng.uniform(0, 0.15, (3, 1, 1)).astype(np.float32))
+        reflectance_BCHW[i] = ((mean + contrast * (picture - mean)) * gain + haze).clamp(0, 1)
 
 
 def _calibration(batch: int, rng: Generator) -> Tensor:
@@ -127,38 +159,49 @@ def _calibration(batch: int, rng: Generator) -> Tensor:
     return torch.from_numpy(offsets.astype(np.float32))[..., None, None]
 
 
-def _cut_and_turned(chips: Chips, crop: int, rng: Generator) -> tuple[NDArray[np.uint8], ...]:
-    size = chips.labels.shape[1]
-    cuts: tuple[list[NDArray[np.uint8]], ...] = ([], [], [])
+def _cut_and_turned(chips: Chips, settings: Augmentation, rng: Generator) -> Chips:
+    crop, size, reach = settings.crop, chips.labels.shape[1], np.log(settings.zoom)
+    planes: tuple[list[NDArray[np.uint8]], ...] = ([], [], [])
+    gsd_m = chips.gsd_m.copy()
     for i in range(len(chips)):
-        row, col = rng.integers(0, size - crop + 1, 2)
+        side = min(size, round(crop * float(np.exp(rng.uniform(-reach, reach)))))
+        row, col = rng.integers(0, size - side + 1, 2)
         turns, mirrored = int(rng.integers(4)), rng.random() < 0.5
-        for cut, whole in zip(cuts, (chips.optical[i], chips.sar[i], chips.labels[i]), strict=True):
-            part = np.rot90(whole[..., row : row + crop, col : col + crop], turns, axes=(-2, -1))
+        for cut, whole in zip(planes, (chips.optical[i], chips.sar[i], chips.labels[i]), strict=True):
+            part = _scaled(whole[..., row : row + side, col : col + side], crop)
+            part = np.rot90(part, turns, axes=(-2, -1))
             cut.append(part[..., ::-1] if mirrored else part)
-    return tuple(np.stack(cut) for cut in cuts)
+        gsd_m[i] *= side / crop
+    optical, sar, labels = (np.stack(cut) for cut in planes)
+    return replace(chips, optical=optical, sar=sar, labels=labels, gsd_m=gsd_m)
 
 
-def _gaps(chips: Chips, settings: Augmentation, rng: Generator) -> tuple[Tensor, Tensor]:
-    """Validity of both sensors (B, H, W) float: sometimes one ends at a slanted line, as swaths do."""
+def _scaled(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Bands (C, H, W), antialiased, or labels (H, W), nearest, with `side` rows and columns."""
+    if image.shape[-1] == side:
+        return image
+    if image.ndim == 2:
+        nearest = ((np.arange(side) + 0.5) * image.shape[-1] / side).astype(np.int64)
+        return image[np.ix_(nearest, nearest)]
+    values = torch.from_numpy(np.ascontiguousarray(image, np.float32))[None]
+    scaled = F.interpolate(values, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
+    return np.asarray(scaled[0].round().numpy(), np.uint8)
+
+
+def _validity(chips: Chips, settings: Augmentation, rng: Generator) -> tuple[Tensor, Tensor]:
+    """Where both sensors see (B, H, W) float: one may be missing, or end at a slanted line, as swaths do."""
     size = settings.crop
     valid = np.ones((2, len(chips), size, size), np.float32)
     rows, cols = np.mgrid[0:size, 0:size] / size - 0.5
     for i in np.flatnonzero(rng.random(len(chips)) < settings.gaps):
         angle, offset = rng.uniform(0, 2 * np.pi), rng.uniform(-0.3, 0.4)
         valid[int(rng.integers(2)), i] = np.cos(angle) * rows + np.sin(angle) * cols < offset
-    valid[0] *= chips.has_optical[:, None, None]
-    valid[1] *= chips.has_sar[:, None, None]
+    pick, has_both = rng.random(len(chips)), chips.has_optical & chips.has_sar
+    loses_sar = has_both & (pick < settings.optical_only)
+    loses_optical = has_both & ~loses_sar & (pick < settings.optical_only + settings.sar_only)
+    valid[0] *= (chips.has_optical & ~loses_optical)[:, None, None]
+    valid[1] *= (chips.has_sar & ~loses_sar)[:, None, None]
     return torch.from_numpy(valid[0]), torch.from_numpy(valid[1])
-
-
-def _kept_sensors(chips: Chips, settings: Augmentation, rng: Generator) -> tuple[str, ...]:
-    pick = rng.random()
-    if pick < settings.optical_only and chips.has_optical.any():
-        return ("optical",)
-    if pick < settings.optical_only + settings.sar_only and chips.has_sar.any():
-        return ("sar",)
-    return ("optical", "sar")
 
 
 def _spread(rng: Generator, deviation: float, shape: tuple[int, ...]) -> Tensor:

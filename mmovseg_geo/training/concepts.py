@@ -1,5 +1,6 @@
 """What words are true of a pixel: concepts are sets of land covers, labels are what a pixel may be.
 
+Land covers are those of the simulator and the broad ones of real maps (`kinds.KINDS`).
 Shape suffixes: L labels, K concepts, V land covers.
 """
 
@@ -15,17 +16,18 @@ import yaml
 from numpy.typing import NDArray
 
 from mmovseg_geo.errors import ConfigError
-from mmovseg_geo.simulate import LAND_COVERS
+from mmovseg_geo.training.kinds import KINDS
 
 TRUE, FALSE, UNASKED = 1, 0, -1
 
 
 @dataclass(frozen=True)
 class Concept:
-    """Words that say the same, and how often they are asked for."""
+    """Words that say the same, how often they are asked for, and whether every chip is."""
 
     words: tuple[str, ...]
     weight: float
+    on_map: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,11 +69,13 @@ def read_concepts(path: Path) -> Concepts:
         listed: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: cannot be read as concepts ({error}).") from error
-    covers = [cover.name for cover in LAND_COVERS]
+    covers = list(KINDS)
     sets = _Sets(path, covers, listed["groups"])
     real = {name: sets.of(members) for name, members in listed["labels"].items()}
     possible = np.stack([*np.eye(len(covers), dtype=bool), *real.values()])
-    concepts = [Concept(_words(entry["words"]), float(entry["weight"])) for entry in listed["concepts"]]
+    concepts = [
+        Concept(_words(entry["words"]), float(entry["weight"]), bool(entry.get("map"))) for entry in listed["concepts"]
+    ]
     truth = [
         _truth(possible, sets.of(entry["covers"]), sets.of(entry.get("maybe", ()))) for entry in listed["concepts"]
     ]
@@ -110,9 +114,9 @@ class _Sets:
 
 
 def _truth(possible_LV: NDArray[np.bool_], covers_V: NDArray[np.bool_], maybe_V: NDArray[np.bool_]) -> NDArray[np.int8]:
-    hits = (possible_LV & covers_V).any(1)
-    always = hits & ~(possible_LV & ~(covers_V | maybe_V)).any(1)
-    never = ~hits & (possible_LV & ~maybe_V).any(1)
+    hits_L = (possible_LV & covers_V).sum(1)
+    always = (2 * hits_L >= possible_LV.sum(1)) & ~(possible_LV & ~(covers_V | maybe_V)).any(1)
+    never = (hits_L == 0) & (possible_LV & ~maybe_V).any(1)
     return np.where(always, TRUE, np.where(never, FALSE, UNASKED)).astype(np.int8)
 
 

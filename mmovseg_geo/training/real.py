@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from mmovseg_geo.datasets import PairedChip, PairedDataset
+from mmovseg_geo.datasets.paired import WHOLE
+from mmovseg_geo.rasters.source import Source, probe
 from mmovseg_geo.simulate import LAND_COVERS, speckle
 from mmovseg_geo.simulate.noise import fractal
 from mmovseg_geo.training.chips import UNKNOWN, Chips, packed_db, packed_reflectance
 from mmovseg_geo.training.concepts import Concepts
 
+Part = Literal["training", "calibration", "left out"]
+MOSTLY = 0.99
+"""Share of a chip that must hold data."""
 WATER_ABOVE, DRY_BELOW = 0.15, -0.05
 """Water index (MNDWI) that open water exceeds, and that land stays below; between them nothing is said."""
 
@@ -24,25 +31,45 @@ class RealChips:
 
     Attributes:
         share: of the training batches.
-        copies: chips made of every file, each mirrored or combined in another way.
+        from_step: first step that learns from them.
+        copies: chips made of every file, each with other invented backscatter.
         invent_sar: backscatter is drawn for the labels where there is no SAR.
+        size: side of the chips, where it is not that of the simulated ones.
+        calibration_clusters: place clusters of the manifest that say in the end how far scores can be trusted; they are
+            not learned from either.
     """
 
     dataset: PairedDataset
     share: float
+    from_step: int = 0
     copies: int = 1
     invent_sar: bool = False
+    size: int = 0
+    calibration_clusters: tuple[int, ...] = ()
 
-    def make(self, root: Path, concepts: Concepts, size: int, *, left_out: bool = False, seed: int = 7) -> Chips:
-        """The chips of training, or those left out; small files are put together to one chip."""
-        names = self.dataset.split(root)[1 if left_out else 0]
+    @property
+    def name(self) -> str:
+        return self.dataset.name
+
+    def make(self, root: Path, concepts: Concepts, size: int, *, part: Part = "training", seed: int = 7) -> Chips:
+        """The chips of one part of the places; files that are smaller than a chip are put together."""
+        size = self.size or size
+        names = self.names(root, part)
         rng = np.random.Generator(np.random.PCG64(seed))
         made: list[Chips] = []
-        for _ in range(1 if left_out else self.copies):
+        for _ in range(self.copies if part == "training" else 1):
             order = [names[i] for i in rng.permutation(len(names))]
             parts = [self._one(chip, concepts, rng) for chip in self.dataset.read(root, order)]
             made += _filled(parts, size)
         return Chips.join(made)
+
+    def names(self, root: Path, part: Part) -> list[str]:
+        """The chips of training, of calibration, or those left out of both."""
+        known, left_out = self.dataset.split(root)
+        apart = replace(self.dataset, left_out_clusters=self.calibration_clusters).split(root)[1]
+        if part == "training":
+            return [name for name in known if name not in apart]
+        return apart if part == "calibration" else left_out
 
     def _one(self, chip: PairedChip, concepts: Concepts, rng: np.random.Generator) -> Chips:
         labels = self._labels(chip, concepts)
@@ -78,13 +105,71 @@ class RealChips:
         return np.asarray(np.where(is_water, np.uint8(water), labels), np.uint8)
 
 
+@dataclass(frozen=True)
+class RadarWater:
+    """Real radar images in which cross-polarization alone tells open water from land.
+
+    Over water VH is little more than the sensor's noise, whatever the wind does to VV. Where smoothed VH has two modes
+    far apart, what is well below the valley between them is labelled water and what is well above it dry; the rest is
+    not asked for.
+
+    Attributes:
+        vv, vh: amplitude in digital numbers, 0 where there is no data.
+        offset_db: subtracted from 20 log10 of the amplitude.
+        water_below_db, dry_above_db: of VH, averaged in power over `smooth` x `smooth` pixels.
+        gsd_m: what the network is told; amplitudes of water do not depend on it.
+        looks: range of those that the chips get by further speckle: a decimated swath has hardly any left, and a
+            network would learn that water is what is smooth.
+        copies: chips made of every place, each with other speckle.
+    """
+
+    name: str
+    share: float
+    vv: str
+    vh: str
+    offset_db: float
+    water_below_db: float
+    dry_above_db: float
+    gsd_m: float
+    from_step: int = 0
+    smooth: int = 5
+    looks: tuple[float, float] = (2.5, 9.0)
+    copies: int = 1
+
+    def make(self, root: Path, concepts: Concepts, size: int, *, seed: int = 7) -> Chips:
+        """Chips of `size` that overlap by half, without those that reach beyond the swath."""
+        paths = (root / self.vv, root / self.vh)
+        amplitude = np.stack([Source(probe(str(path)), (1,)).decimated(WHOLE)[0][0] for path in paths])
+        is_data = np.all(amplitude > 0, axis=0)
+        db = 20 * np.log10(np.maximum(amplitude, 1)) - np.float32(self.offset_db)
+        level = 10 * np.log10(ndimage.uniform_filter(10 ** (db[1] / 10), self.smooth))
+        labels = np.full(level.shape, UNKNOWN, np.uint8)
+        labels[level < self.water_below_db] = concepts.number("worldcover 80")
+        labels[level > self.dry_above_db] = concepts.number("dry")
+        no, yes = np.zeros(1, bool), np.ones(1, bool)
+        rng = np.random.Generator(np.random.PCG64(seed))
+        made = []
+        for row in range(0, level.shape[0] - size + 1, size // 2):
+            for col in range(0, level.shape[1] - size + 1, size // 2):
+                rows, cols = slice(row, row + size), slice(col, col + size)
+                if is_data[rows, cols].mean() <= MOSTLY:
+                    continue
+                empty = np.zeros((1, 3, size, size), np.uint8)
+                for _ in range(self.copies):
+                    power = speckle(10 ** (db[:, rows, cols] / 10), float(rng.uniform(*self.looks)), rng)
+                    sar = packed_db(np.asarray(10 * np.log10(np.maximum(power, 1e-5)), np.float32))[None]
+                    gsd_m = np.array([self.gsd_m], np.float32)
+                    made.append(Chips(empty, sar, labels[rows, cols][None], gsd_m, no, yes, no))
+        return Chips.join(made)
+
+
 def invented_sar(labels: NDArray[np.uint8], concepts: Concepts, rng: np.random.Generator) -> NDArray[np.float32]:
     """Backscatter (2, H, W) in dB that the labels could have; each label is one of its land covers in a chip."""
     mean = np.full((2, *labels.shape), -13.0, np.float32)
     mean[1] = -20
     shift = rng.normal(0, 1)
     for label in np.unique(labels[labels != UNKNOWN]):
-        cover = LAND_COVERS[int(rng.choice(np.flatnonzero(concepts.possible[label])))]
+        cover = LAND_COVERS[int(rng.choice(np.flatnonzero(concepts.possible[label, : len(LAND_COVERS)])))]
         drawn = rng.normal(0, cover.spread_db) + shift
         mean[:, labels == label] = np.array([[cover.vv_db], [cover.vh_db]]) + drawn
     mean += 0.8 * fractal(rng, labels.shape, 30.0, 1.3)

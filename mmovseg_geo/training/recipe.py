@@ -16,7 +16,7 @@ from mmovseg_geo.errors import ConfigError, did_you_mean
 from mmovseg_geo.training.augment import Augmentation
 from mmovseg_geo.training.chips import SimulatedChips
 from mmovseg_geo.training.distillation import TextTraining
-from mmovseg_geo.training.real import RealChips
+from mmovseg_geo.training.real import RadarWater, RealChips
 
 T = TypeVar("T")
 
@@ -30,37 +30,45 @@ class Optimization:
 
     Attributes:
         warmup_steps: first steps, in which the encoders learn alone, by plain cosines.
-        steps: all steps, those included.
-        settle_steps: last steps, which start from the averaged weights and keep the statistics of their batch norms:
-            batches of few and very different scenes make poor statistics.
-        settle_rate: share of the learning rate that these start with.
-        questions, warmup_questions: words asked of a chip.
+        flat_steps: first steps with the full learning rate, those included; it falls along a cosine after them.
+        steps: all steps.
+        settle_steps: last steps but `again_steps`, which start from the averaged weights and keep the statistics of
+            their batch norms: batches of few and very different scenes make poor statistics.
+        again_steps: of further rounds like these, each of which starts from the averaged weights once more.
+        settle_rate: share of the learning rate that these and those start with.
+        statistics_batches: batches that the norms' statistics are taken of before they rest, and for every check.
+        questions: words that the cost head is asked of a chip.
         text_noise: deviation of what is added to each number of a text vector.
+        joined: share of the questions that are the mean of several synonyms.
         average: how much of the averaged weights stays at a step.
         dice, edges: see `questions.answer_loss`.
-        fresh_statistics: share of fresh statistics that the batch norms get at the end.
-        head_rate: learning rate of the cost head, in that of the encoders.
+        ranking, side_loss: share of `questions.ranking_loss` of the cost head's logits and of the cosines.
+        head_rate, encoder_rate: learning rates of the cost head and of the optical encoder, which is trained already,
+            in that of the rest.
         precision: `bf16` computes the forward pass in bfloat16 (twice as fast on processors made for it), or `fp32`.
     """
 
     steps: int = 2600
     warmup_steps: int = 1200
+    flat_steps: int = 0
     settle_steps: int = 0
+    again_steps: tuple[int, ...] = ()
     settle_rate: float = 0.4
-    warmup_batch_size: int = 16
-    batch_size: int = 8
+    statistics_batches: int = 60
+    batch_size: int = 16
     learning_rate: float = 2e-3
     weight_decay: float = 0.02
     gradient_clip: float = 1.0
     average: float = 0.998
     questions: int = 6
-    warmup_questions: int = 12
     text_noise: float = 0.01
+    joined: float = 0.0
     dice: float = 0.25
     edges: float = 0.0
     head_rate: float = 1.0
+    encoder_rate: float = 1.0
+    ranking: float = 0.3
     side_loss: float = 0.3
-    fresh_statistics: float = 0.0
     precision: str = "fp32"
     check_every: int = 200
     seed: int = 3
@@ -68,6 +76,15 @@ class Optimization:
     def __post_init__(self) -> None:
         if self.precision not in ("fp32", "bf16"):
             raise ConfigError(f"Unknown precision {self.precision!r} for training. Known: fp32, bf16.")
+
+
+@dataclass(frozen=True)
+class Late:
+    """What changes from a step on, until the next: shares of the sources by name, and how they are disturbed."""
+
+    from_step: int
+    shares: Mapping[str, float]
+    augmentation: Augmentation
 
 
 @dataclass(frozen=True)
@@ -81,9 +98,10 @@ class Recipe:
     classes: tuple[tuple[str, ...], ...]
     licence: str
     sources: tuple[str, ...]
-    real: tuple[RealChips, ...] = ()
+    real: tuple[RealChips | RadarWater, ...] = ()
     augmentation: Augmentation = field(default_factory=Augmentation)
     optimization: Optimization = field(default_factory=Optimization)
+    late: tuple[Late, ...] = ()
     processes: int = 2
     digest: str = field(default="", compare=False)
 
@@ -116,13 +134,21 @@ def read_recipe(path: Path) -> Recipe:
     values["simulated"] = _made(SimulatedChips, values.get("simulated", {}), path)
     values["augmentation"] = _made(Augmentation, values.get("augmentation", {}), path)
     values["optimization"] = _made(Optimization, values.get("optimization", {}), path)
+    values["late"] = tuple(_late(entry, listed.get("augmentation", {}), path) for entry in values.get("late", ()))
     values["real"] = tuple(_real(entry, path) for entry in values.get("real", ()))
     values["classes"] = tuple((group,) if isinstance(group, str) else tuple(group) for group in values["classes"])
     values["digest"] = sha256(text.encode()).hexdigest()
     return _made(Recipe, values, path)
 
 
-def _real(entry: Mapping[str, Any], path: Path) -> RealChips:
+def _late(entry: Mapping[str, Any], augmentation: Mapping[str, Any], path: Path) -> Late:
+    changed = _made(Augmentation, {**augmentation, **entry.get("augmentation", {})}, path)
+    return _made(Late, {**entry, "augmentation": changed}, path)
+
+
+def _real(entry: Mapping[str, Any], path: Path) -> RealChips | RadarWater:
+    if "water_below_db" in entry:
+        return _made(RadarWater, entry, path)
     own = {name.name for name in fields(RealChips)}
     dataset = _made(PairedDataset, {key: value for key, value in entry.items() if key not in own}, path)
     return _made(RealChips, {key: value for key, value in entry.items() if key in own} | {"dataset": dataset}, path)

@@ -7,8 +7,8 @@ import json
 import logging
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +17,30 @@ import torch
 from torch import Tensor, nn
 
 from mmovseg_geo.errors import ConfigError
-from mmovseg_geo.models.mmovseg.compact import build, mmovseg_compact
+from mmovseg_geo.models.mmovseg.compact import ConvOptical, SpeakingHead, build, mmovseg_compact
 from mmovseg_geo.models.mmovseg.network import MMOVSeg
+from mmovseg_geo.models.mmovseg.text_tower import TextTower
 from mmovseg_geo.training.augment import TrainingBatch, augmented
-from mmovseg_geo.training.calibration import refresh_norms
+from mmovseg_geo.training.calibration import lean, trust
 from mmovseg_geo.training.chips import Chips, load_all
 from mmovseg_geo.training.concepts import Concepts, read_concepts
-from mmovseg_geo.training.cosine_head import CosineHead, SideHead, forward
+from mmovseg_geo.training.cosine_head import Cosines, SideHead, forward
 from mmovseg_geo.training.distillation import distill
 from mmovseg_geo.training.export import write_weights
-from mmovseg_geo.training.questions import Asker, Questions, answer_loss
+from mmovseg_geo.training.kinds import KINDS
+from mmovseg_geo.training.likeness import turn_toward
+from mmovseg_geo.training.phrases import nouns, read_subjects
+from mmovseg_geo.training.pretrained import start_from_photographs
+from mmovseg_geo.training.questions import FINE, Asker, Questions, answer_loss, cover_loss, ranking_loss
 from mmovseg_geo.training.recipe import Recipe, read_recipe
 from mmovseg_geo.training.validation import Validation
 
 logger = logging.getLogger(__name__)
-SETTLING_BATCHES = 40
-CALIBRATION_STEP = 1_000_000
-SHORTENING = 12.0
+FAR_STEP = 1_000_003
+"""Batches that statistics are taken of are those of steps that no training reaches, each this far from the last."""
+CALIBRATION_SEED = 998_000
+STAGES = "optical.trunk.stages."
+"""The parameters that training does not begin without."""
 
 
 def train(config: str | Path, out: str | Path, *, resume: bool = False) -> Path:
@@ -45,61 +52,84 @@ def train(config: str | Path, out: str | Path, *, resume: bool = False) -> Path:
         ConfigError: a recipe that does not fit, or a folder with another run in it.
     """
     recipe, folder = read_recipe(Path(config)), Path(out)
+    trainer = train_recipe(recipe, folder, resume=resume)
+    path = folder / "compact.safetensors"
+    network = trainer.usable()
+    known = Validation.of(recipe, trainer.concepts, seed=CALIBRATION_SEED)
+    head = trainer.head_of(network)
+    answers = known.answers(network, head)
+    offsets = lean(network, known.words, answers)
+    logger.info("leaning  %s", dict(zip(known.words, offsets.tolist(), strict=True)))
+    logger.info("trust  %.3f", trust(network, answers, offsets))
+    write_weights(path, network, recipe)
+    return path
+
+
+def train_recipe(recipe: Recipe, folder: Path, *, resume: bool = False, until: int | None = None) -> Trainer:
+    """The trainer after the last step of a recipe, or after step `until`."""
     _claim(folder, recipe, resume=resume)
     concepts = read_concepts(recipe.concepts)
     torch.manual_seed(recipe.optimization.seed)
     network = build(mmovseg_compact())
     _with_text(network, recipe, folder)
+    assert isinstance(network.text, TextTower), "a compact network carries its text tower"
+    assert isinstance(network.optical, ConvOptical), "a compact network has one optical trunk"
+    start_from_photographs(network.optical.trunk.stages)
+    turn_toward(network.text, concepts, nouns(read_subjects(recipe.text.phrases)))
+    _name_kinds(network)
     sources = gather(recipe, concepts, folder)
     validation = Validation.of(recipe, concepts)
     trainer = Trainer(network, recipe, concepts, sources, folder)
     if resume:
         trainer.restore()
-    trainer.run(validation)
-    refresh_norms(trainer.averaged, trainer.calibration_batches(), recipe.optimization.fresh_statistics)
-    logger.info("norms refreshed  %s", validation.measure(trainer.averaged, trainer._head_of(trainer.averaged)))
-    path = folder / "compact.safetensors"
-    write_weights(path, trainer.averaged, recipe)
-    return path
+    trainer.run(validation, until)
+    return trainer
 
 
 class Trainer:
     """The loop of the image side. Every step draws from its own random stream, so that a resumed run is the same."""
 
     def __init__(
-        self, network: MMOVSeg, recipe: Recipe, concepts: Concepts, sources: list[tuple[float, Chips]], folder: Path
+        self, network: MMOVSeg, recipe: Recipe, concepts: Concepts, sources: Sequence[Source], folder: Path
     ) -> None:
         self.recipe, self.settings, self.folder = recipe, recipe.optimization, folder
+        self.concepts = concepts
         self.sources = sources
         assert network.text is not None, "a compact network carries its text tower"
         network.text.requires_grad_(False)
         self.network = network
         self.averaged = copy.deepcopy(network).eval()
-        self.cosines = CosineHead()
+        self.cosines = Cosines()
         with torch.no_grad():
             vectors = network.text.embed(concepts.words)  # type: ignore[operator]
         words = dict(zip(concepts.words, vectors, strict=True))
-        noise = self.settings.text_noise
-        self.warmup_asker = Asker(concepts, words, count=self.settings.warmup_questions, text_noise=noise)
-        self.asker = Asker(concepts, words, count=self.settings.questions, text_noise=noise)
-        head = list(network.head.parameters())
-        rest = [p for name, p in network.named_parameters() if p.requires_grad and not name.startswith("head.")]
-        groups = [
-            {"params": [*rest, *self.cosines.parameters()], "rate": 1.0},
-            {"params": head, "rate": self.settings.head_rate},
-        ]
+        noise, joined = self.settings.text_noise, self.settings.joined
+        self.asker = Asker(concepts, words, count=self.settings.questions, text_noise=noise, joined=joined)
+        parts: dict[str, list[nn.Parameter]] = {"head.": [], STAGES: [], "": list(self.cosines.parameters())}
+        for name, parameter in network.named_parameters():
+            if parameter.requires_grad:
+                parts[next(part for part in parts if name.startswith(part))].append(parameter)
+        rates = (self.settings.head_rate, self.settings.encoder_rate, 1.0)
+        groups = [{"params": part, "rate": rate} for part, rate in zip(parts.values(), rates, strict=True)]
         decay = self.settings.weight_decay
         self.optimizer = torch.optim.AdamW(groups, lr=self.settings.learning_rate, weight_decay=decay)
+        self.possible = torch.from_numpy(concepts.possible)
         self.step = 0
 
-    def run(self, validation: Validation) -> None:
-        """Train to the last step. Batches are made in turn: a thread beside would take the cores from the network."""
+    def run(self, validation: Validation, until: int | None = None) -> None:
+        """Train to the last step, or to `until`.
+
+        Batches are made in turn: a thread beside would take the cores from the network.
+        """
         self._set_mode()
         started, first = time.monotonic(), self.step
         losses: list[float] = []
-        while self.step < self.settings.steps:
-            if self.step == self.settings.steps - self.settings.settle_steps:
+        last = self.settings.steps if until is None else until
+        while self.step < last:
+            if self.step == self._settled:
                 self._settle()
+            elif self.step in self._rounds:
+                self._begin_again()
             losses.append(self._learn(*self.batch(self.step)))
             self.step += 1
             if self.step % 20 == 0:
@@ -107,67 +137,77 @@ class Trainer:
                 left_s = rate * (self.settings.steps - self.step)
                 self._log({"step": self.step, "loss": float(np.mean(losses)), "s_per_step": rate, "left_s": left_s})
                 losses.clear()
-            if self.step % self.settings.check_every == 0 or self.step == self.settings.steps:
+            if self.step % self.settings.check_every == 0 or self.step == last:
                 self.save()
-                self._log({"step": self.step, **validation.measure(self.averaged, self._head_of(self.averaged))})
+                network = self.usable()
+                self._log({"step": self.step, **validation.measure(network, self.head_of(network))})
+
+    def usable(self) -> MMOVSeg:
+        """The averaged weights, in evaluation: those that maps are made with."""
+        is_settled = self.step > self._settled
+        return self.averaged if is_settled else self._with_statistics(self.averaged)
 
     def _set_mode(self) -> None:
         """Training mode, with the batch norms at rest in the last steps."""
         self.network.train()
-        if self.step >= self.settings.steps - self.settings.settle_steps:
+        if self.step >= self._settled:
             for norm in _norms(self.network):
                 norm.eval()
 
-    @torch.no_grad()
     def _settle(self) -> None:
         """Go on from the averaged weights, with statistics of their own over many batches, which stay from here on."""
-        self.network.load_state_dict(self.averaged.state_dict())
-        self.network.train()
-        for norm in _norms(self.network):
-            norm.reset_running_stats()
-            norm.momentum = None  # a plain mean over the batches
-        for number in range(SETTLING_BATCHES):
-            batch, questions = self.batch(self.settings.steps + number)
-            forward(self.network, self._head_of(self.network), batch, questions.text)
-        _shorten(self.network)
-        self.optimizer.state.clear()  # its moments are of other gradients
-        self.averaged.load_state_dict(self.network.state_dict())
+        self.averaged.load_state_dict(self._with_statistics(self.averaged).state_dict())
+        self._begin_again()
         self._set_mode()
 
-    def batch(self, step: int) -> tuple[TrainingBatch, Questions]:
-        """What is learned in a step."""
+    def _begin_again(self) -> None:
+        """Go on from the averaged weights."""
+        self.network.load_state_dict(self.averaged.state_dict())
+        self.optimizer.state.clear()  # its moments are of other gradients
+
+    @torch.no_grad()
+    def _with_statistics(self, network: MMOVSeg) -> MMOVSeg:
+        """The same weights, in evaluation, with the statistics of many batches in their norms."""
+        other = copy.deepcopy(network)
+        for norm in _norms(other):
+            norm.reset_running_stats()
+            norm.momentum = None  # a plain mean over the batches
+        other.train()
+        for number in range(self.settings.statistics_batches):
+            batch, asked, _ = self.batch(self.step + (number + 1) * FAR_STEP)
+            forward(other, self.head_of(other), batch, asked.text)
+        return other.eval()
+
+    def batch(self, step: int) -> tuple[TrainingBatch, Questions, Questions]:
+        """What is learned in a step: chips, what the cost head is asked of them, and what the cosines are."""
         rng = np.random.Generator(np.random.PCG64([self.settings.seed, step]))
-        shares = np.array([share for share, _ in self.sources])
-        is_warmup = step < self.settings.warmup_steps
-        size = self.settings.warmup_batch_size if is_warmup else self.settings.batch_size
-        picks = rng.choice(len(self.sources), size, p=shares / shares.sum())
+        late = next((late for late in reversed(self.recipe.late) if step >= late.from_step), None)
+        active = [source for source in self.sources if source.from_step <= step]
+        shares = np.array([source.share if late is None else late.shares.get(source.name, 0.0) for source in active])
+        picks = rng.choice(len(active), self.settings.batch_size, p=shares / shares.sum())
         drawn = [
-            chips.chosen(rng.integers(0, len(chips), int((picks == source).sum())))
-            for source, (_, chips) in enumerate(self.sources)
-            if (picks == source).any()
+            source.chips.chosen(rng.integers(0, len(source.chips), int((picks == number).sum())))
+            for number, source in enumerate(active)
+            if (picks == number).any()
         ]
-        batch = augmented(Chips.join(drawn), self.recipe.augmentation, rng)
-        asker = self.warmup_asker if is_warmup else self.asker
-        return batch, asker.ask(batch.labels.numpy().astype(np.uint8), rng)
+        batch = augmented(drawn, self.recipe.augmentation if late is None else late.augmentation, rng)
+        labels = batch.labels.numpy().astype(np.uint8)
+        return batch, self.asker.ask(labels, rng), self.asker.everything(labels, rng)
 
-    def calibration_batches(self) -> Iterator[tuple[TrainingBatch, Tensor]]:
-        """Batches that no step of training draws, with their text vectors."""
-        for number in range(SETTLING_BATCHES):
-            batch, questions = self.batch(CALIBRATION_STEP + number)
-            yield batch, questions.text
-
-    def _learn(self, batch: TrainingBatch, questions: Questions) -> float:
+    def _learn(self, batch: TrainingBatch, asked: Questions, everything: Questions) -> float:
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * self._pace() * group["rate"]
+        head = self.head_of(self.network, everything.text)
+        text = everything.text if head.alone else asked.text
         with torch.autocast("cpu", torch.bfloat16, enabled=self.settings.precision == "bf16"):
-            logits, side = forward(self.network, self._head_of(self.network), batch, questions.text)
-        edges = self.settings.edges
-        loss = sum(
-            (answer_loss(part.float(), questions, dice=0.0, edges=edges) for part in side), start=torch.zeros(())
-        )
+            logits, side, covers = forward(self.network, head, batch, text)
+        told = torch.stack([cover_loss(part.float(), batch.labels, self.possible) for part in covers]).mean()
+        ranked = torch.stack([ranking_loss(part.float(), everything) for part in side]).mean()
+        loss = told + self.settings.side_loss * ranked
         if logits is not None:
-            answer = answer_loss(logits.float(), questions, dice=self.settings.dice, edges=edges)
-            loss = self.settings.side_loss * loss + answer
+            logits = logits.float()
+            answer = answer_loss(logits, asked, dice=self.settings.dice, edges=self.settings.edges)
+            loss = loss + answer + self.settings.ranking * ranking_loss(logits, asked.every(FINE))
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.gradient_clip)
@@ -175,20 +215,35 @@ class Trainer:
         self._average()
         return loss.item()
 
-    def _head_of(self, network: MMOVSeg) -> nn.Module:
-        """Cosines alone at first, then the cost head with cosines beside it."""
-        if self.step < self.settings.warmup_steps:
-            return self.cosines
-        return SideHead(network.head, self.cosines)
+    def head_of(self, network: MMOVSeg, text: Tensor | None = None) -> SideHead:
+        """Cosines alone at first, then the cost head with cosines (of `text`) beside it."""
+        assert isinstance(network.head, SpeakingHead), "a compact network has such a head"
+        return SideHead(network.head, self.cosines, text, alone=self.step < self.settings.warmup_steps)
 
     def _pace(self) -> float:
-        """Share of the learning rate: a short rise and a cosine down, and again, lower, where the norms are at rest."""
-        settled = self.settings.steps - self.settings.settle_steps
+        """Share of the learning rate: a short rise, the full rate, a cosine down; lower where norms are at rest, where
+        it rises and falls once or twice."""
+        flat, settled = self.settings.flat_steps, self._settled
         if self.step < settled:
-            step, of, height = self.step, settled, 1.0
-        else:
-            step, of, height = self.step - settled, self.settings.settle_steps, self.settings.settle_rate
-        return height * min(1.0, (step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * step / of))
+            done = max(0.0, (self.step - flat) / max(settled - flat, 1))
+            return min(1.0, (self.step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * done))
+        step, count = self.step - settled, self.settings.settle_steps
+        for again in self.settings.again_steps:
+            if step >= count:
+                step, count = step - count, again
+        rise = min(1.0, (step + 1) / 100)
+        return self.settings.settle_rate * rise * 0.5 * (1 + math.cos(math.pi * step / count))
+
+    @property
+    def _rounds(self) -> list[int]:
+        """The first steps of further rounds."""
+        again = self.settings.again_steps
+        return [self.settings.steps - sum(again[number:]) for number in range(len(again))]
+
+    @property
+    def _settled(self) -> int:
+        """The step from which norms rest."""
+        return self.settings.steps - self.settings.settle_steps - sum(self.settings.again_steps)
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -229,32 +284,39 @@ class Trainer:
             lines.write(json.dumps(values) + "\n")
 
 
-def _shorten(network: MMOVSeg) -> None:
-    """Divide the layers before the cosines by one number: the cosines stay, and they learn faster again.
-
-    A vector that only its direction matters of grows under gradients, and the longer it is the less a step turns it.
-    """
-    layers = [network.optical.to_text, network.adapters.optical[-1], network.adapters.sar[-1]]  # type: ignore[attr-defined]
-    for layer in layers:
-        layer.weight /= SHORTENING
-        layer.bias /= SHORTENING
+@torch.no_grad()
+def _name_kinds(network: MMOVSeg) -> None:
+    """Give every kind of land cover the mean vector of its words."""
+    for vector, words in zip(network.head.vectors, KINDS.values(), strict=True):  # type: ignore[arg-type]
+        words_TC: Tensor = network.text.embed(words)  # type: ignore[union-attr, operator]
+        vector.copy_(nn.functional.normalize(words_TC.mean(0), dim=0))
 
 
 def _norms(network: nn.Module) -> list[nn.BatchNorm2d]:
     return [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
 
 
-def gather(recipe: Recipe, concepts: Concepts, folder: Path) -> list[tuple[float, Chips]]:
-    """(share, chips) of every source; simulated chips fill what the real ones leave."""
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Chips that are drawn from, in what share of those that are in use from a step on."""
+
+    name: str
+    share: float
+    from_step: int
+    chips: Chips
+
+
+def gather(recipe: Recipe, concepts: Concepts, folder: Path) -> list[Source]:
+    """The chips of every source; simulated ones fill what the real ones leave."""
     size = recipe.simulated.size
     sources = []
     for real in recipe.real:
-        path = folder / f"{real.dataset.name}.npz"
+        path = folder / f"{real.name}.npz"
         if not path.is_file():
             real.make(recipe.data, concepts, size).save(path)
-        sources.append((real.share, Chips.load(path)))
+        sources.append(Source(real.name, real.share, real.from_step, Chips.load(path)))
     simulated = load_all(recipe.simulated.make(folder / "simulated", processes=recipe.processes))
-    return [*sources, (1 - sum(share for share, _ in sources), simulated)]
+    return [*sources, Source("simulated", 1 - sum(source.share for source in sources), 0, simulated)]
 
 
 def _with_text(network: MMOVSeg, recipe: Recipe, folder: Path) -> None:

@@ -23,6 +23,7 @@ from mmovseg_geo.grid import Window
 from mmovseg_geo.rasters.radiometry import BRIGHT_REFLECTANCE
 from mmovseg_geo.rasters.source import Source, probe
 from mmovseg_geo.tiles import Batch
+from mmovseg_geo.training.real import RealChips
 from mmovseg_geo.training.recipe import read_recipe
 from mmovseg_geo.vocabulary import Vocabulary
 from tests.conftest import ROOT, shared_folder
@@ -121,7 +122,9 @@ BINS = 20
 def hls_chips(root: Path, recipe: Path, *, left_out: bool = True) -> tuple[list[PairedChip], list[Labels], float]:
     """Chips that a recipe leaves out, or trains on; their six classes with the water mask laid over (255 unknown), and
     their sampling distance."""
-    dataset = next(real.dataset for real in read_recipe(recipe).real if real.dataset.name == "hls_worldcover")
+    real = next(real for real in read_recipe(recipe).real if real.name == "hls_worldcover")
+    assert isinstance(real, RealChips)
+    dataset = real.dataset
     table = np.full(256, 255, np.uint8)
     for value, index in HLS_VALUES.items():
         table[value] = index

@@ -1,4 +1,4 @@
-"""`mmovseg-compact`: MM-OVSeg with small convolutional encoders, trained from scratch.
+"""`mmovseg-compact`: MM-OVSeg with small convolutional encoders.
 
 One optical trunk serves as CLIP (dense features in the space of the text, and a hook) and as optical DINO; a smaller
 one reads SAR. Unlike the published variants the encoders know the ground sampling distance and which pixels are valid,
@@ -18,6 +18,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from mmovseg_geo.models.mmovseg.features import OpticalFeatures, Pyramid, Size
 from mmovseg_geo.models.mmovseg.head import CostHead
+from mmovseg_geo.models.mmovseg.lite import Inverted, Lite0, Separable
 from mmovseg_geo.models.mmovseg.network import Adapters, MMOVSeg
 from mmovseg_geo.models.mmovseg.params import HeadParams
 from mmovseg_geo.models.mmovseg.preprocessing import resize
@@ -28,25 +29,32 @@ MEAN, STD = 115.0, 55.0
 FINEST_M, COARSEST_M = 0.25, 40.0
 """Ground sampling distances beyond these are taken for the nearer one."""
 EXTRA_PLANES = 2
+COST_GAIN = 16.0
+"""How steeply the fused cost answers to a cosine at first."""
 
 
 @dataclass(frozen=True)
 class TrunkParams:
-    """Bands of the sensor, channels at strides 2, 4, 8, 16 and 32, residual blocks at strides 4, 8, 16 and 32."""
+    """Channels at strides 2, 4, 8, 16 and 32, of what is merged at stride 4, and of the guidance at stride 2."""
 
-    bands: int
     widths: tuple[int, int, int, int, int]
-    blocks: tuple[int, int, int, int] = (1, 2, 2, 1)
+    merged: int
+    fine: int
 
 
 @dataclass(frozen=True)
 class CompactParams:
-    """The numbers of a compact network; the cost grid has stride 8, guidance and logits have stride 4."""
+    """The numbers of a compact network; the cost grid has stride 4, guidance and logits stride 2.
+
+    Attributes:
+        kinds: of land cover, by which the encoders speak to the head.
+    """
 
     optical: TrunkParams
     sar: TrunkParams
     text: TextParams
     head: HeadParams
+    kinds: int = 59
 
 
 def mmovseg_compact() -> CompactParams:
@@ -55,16 +63,16 @@ def mmovseg_compact() -> CompactParams:
     No aggregation layer: on a CPU one costs more than both encoders, and it can be added to trained weights later.
     """
     return CompactParams(
-        optical=TrunkParams(3, (24, 48, 96, 160, 192)),
-        sar=TrunkParams(2, (16, 32, 64, 128, 128)),
+        optical=TrunkParams((16, 24, 40, 112, 320), merged=80, fine=24),
+        sar=TrunkParams((16, 32, 64, 128, 128), merged=48, fine=16),
         text=TextParams(),
         head=HeadParams(
             text_dim=128,
             hidden_dim=24,
             appearance_dim=32,
             text_guidance_dim=32,
-            guidance_dims=(48,),
-            guidance_proj=(8,),
+            guidance_dims=(24,),
+            guidance_proj=(12,),
             decoder_dims=(16,),
             num_layers=0,
             num_heads=2,
@@ -72,7 +80,7 @@ def mmovseg_compact() -> CompactParams:
             window=8,
             padded_classes=0,
             fusion_kernel=3,
-            channels_per_group=8,
+            channels_per_group=4,
         ),
     )
 
@@ -81,54 +89,85 @@ def build(params: CompactParams) -> MMOVSeg:
     """The network with fresh weights."""
     optical, sar, head = params.optical, params.sar, params.head
     return MMOVSeg(
-        optical=ConvOptical(optical, head.text_dim),
-        sar=ConvTrunk(sar),
+        optical=ConvOptical(optical, params.kinds),
+        sar=Trunk(sar, PlainStages(2 + EXTRA_PLANES, sar.widths)),
         adapters=Adapters(
-            clip=[nn.Conv2d(optical.widths[1], head.guidance_dims[0], 1)],
-            optical=_to_head(optical, head),
-            sar=_to_head(sar, head),
+            clip=_to_guidance(optical, head),
+            optical=[*_to_guidance(optical, head), nn.Conv2d(optical.merged, params.kinds, 1)],
+            sar=[*_to_guidance(sar, head), nn.Conv2d(sar.merged, params.kinds, 1)],
         ),
-        head=_without_tile_statistics(CostHead(head)),
+        head=_sensitive(_without_tile_statistics(SpeakingHead(head, params.kinds))),
         text=TextTower(params.text),
     ).to(memory_format=torch.channels_last)
 
 
-class ConvTrunk(nn.Module):
-    """A hierarchical convolutional encoder whose coarse context flows back to stride 8."""
+class Trunk(nn.Module):
+    """A hierarchical convolutional encoder whose coarse context flows back to strides 4 and 2.
 
-    def __init__(self, params: TrunkParams) -> None:
+    Args:
+        stages: image planes in, maps at strides 2, 4, 8, 16 and 32 out.
+    """
+
+    def __init__(self, params: TrunkParams, stages: nn.Module) -> None:
         super().__init__()
-        w2, w4, w8, w16, w32 = params.widths
-        n4, n8, n16, n32 = params.blocks
-        self.stride2 = nn.Sequential(_conv(params.bands + EXTRA_PLANES, w2, stride=2), _conv(w2, w2))
-        self.stride4 = nn.Sequential(_conv(w2, w4, stride=2), *(Residual(w4) for _ in range(n4)))
-        self.stride8 = nn.Sequential(_conv(w4, w8, stride=2), *(Residual(w8) for _ in range(n8)))
-        self.stride16 = nn.Sequential(_conv(w8, w16, stride=2), *(Residual(w16) for _ in range(n16)))
-        self.stride32 = nn.Sequential(_conv(w16, w32, stride=2), *(Residual(w32) for _ in range(n32)))
-        self.lateral32 = nn.Conv2d(w32, w16, 1)
-        self.lateral16 = nn.Conv2d(w16, w8, 1)
-        self.merge = Residual(w8)
+        w2, *coarser = params.widths
+        self.stages = stages
+        self.laterals = nn.ModuleList(nn.Conv2d(width, params.merged, 1) for width in coarser)
+        self.merges = nn.ModuleList(_conv(params.merged, params.merged) for _ in coarser[1:])
+        self.to_fine = nn.Conv2d(params.merged, params.fine, 1)
+        self.lateral2 = nn.Conv2d(w2, params.fine, 1)
+        self.fine = _conv(params.fine, params.fine)
 
     def forward(self, image: Tensor, size: Size | None = None) -> Pyramid:
-        """Features at strides 4 and 8 of image planes whose rows and columns are multiples of 32."""
-        x4 = self.stride4(self.stride2(resize(image, size).contiguous(memory_format=torch.channels_last)))
-        x8 = self.stride8(x4)
-        x16 = self.stride16(x8)
-        x16 = x16 + _doubled(self.lateral32(self.stride32(x16)))
-        return x4, self.merge(x8 + _doubled(self.lateral16(x16)))
+        """Features at strides 2 and 4 of image planes whose rows and columns are multiples of 32."""
+        if self.training:
+            seen_B = image[:, -EXTRA_PLANES].flatten(1).any(1)
+            if seen_B.any() and not seen_B.all():
+                return self._of_rows(image, size, seen_B)
+        x2, *coarser = self.stages(resize(image, size).contiguous(memory_format=torch.channels_last))
+        x = self.laterals[-1](coarser[-1])
+        for level in (2, 1, 0):
+            x = self.merges[level](_doubled(x) + self.laterals[level](coarser[level]))
+        return self.fine(_doubled(self.to_fine(x)) + self.lateral2(x2)), x
+
+    def _of_rows(self, image: Tensor, size: Size | None, seen_B: Tensor) -> Pyramid:
+        """Features of the images that show something, zeros for others, which must not move the norms' statistics."""
+        rows = seen_B.nonzero()[:, 0]
+        maps: Pyramid = self(image[rows], size)
+        return tuple(map_.new_zeros(len(image), *map_.shape[1:]).index_copy(0, rows, map_) for map_ in maps)
+
+
+class PlainStages(nn.Module):
+    """Residual blocks at strides 2 to 32."""
+
+    def __init__(self, planes: int, widths: tuple[int, int, int, int, int]) -> None:
+        super().__init__()
+        w2, w4, w8, w16, w32 = widths
+        self.stride2 = nn.Sequential(_conv(planes, w2, stride=2), _conv(w2, w2))
+        self.stride4 = nn.Sequential(_conv(w2, w4, stride=2), Residual(w4))
+        self.stride8 = nn.Sequential(_conv(w4, w8, stride=2), Residual(w8), Residual(w8))
+        self.stride16 = nn.Sequential(_conv(w8, w16, stride=2), Residual(w16), Residual(w16))
+        self.stride32 = nn.Sequential(_conv(w16, w32, stride=2), Residual(w32))
+
+    def forward(self, planes: Tensor) -> list[Tensor]:
+        """Maps at strides 2, 4, 8, 16 and 32."""
+        maps = [self.stride2(planes)]
+        for stage in (self.stride4, self.stride8, self.stride16, self.stride32):
+            maps.append(stage(maps[-1]))
+        return maps
 
 
 class ConvOptical(nn.Module):
     """One trunk in both optical roles."""
 
-    def __init__(self, params: TrunkParams, text_dim: int) -> None:
+    def __init__(self, params: TrunkParams, kinds: int) -> None:
         super().__init__()
-        self.trunk = ConvTrunk(params)
-        self.to_text = nn.Conv2d(params.widths[2], text_dim, 1)
+        self.trunk = Trunk(params, Lite0(3 + EXTRA_PLANES))
+        self.to_kinds = nn.Conv2d(params.merged, kinds, 1)
 
     def forward(self, image: Tensor, size: Size | None = None) -> OpticalFeatures:
-        x4, x8 = self.trunk(image, size)
-        return OpticalFeatures(dense=self.to_text(x8), hooks=(x4,), pyramid=(x4, x8))
+        x2, x4 = self.trunk(image, size)
+        return OpticalFeatures(dense=self.to_kinds(x4), hooks=(x2,), pyramid=(x2, x4))
 
 
 class Residual(nn.Module):
@@ -161,14 +200,64 @@ def paired_bands(sar_BCHW: Tensor) -> Tensor:
 
 
 def fuse_norms(module: nn.Module) -> nn.Module:
-    """The same network for inference, with every batch norm folded into the convolution before it."""
+    """The same network for inference, with every batch norm of the encoders folded into the convolution before it."""
+    before: tuple[str, nn.Module] | None = None
     for name, child in module.named_children():
         if isinstance(child, nn.Sequential) and len(child) > 1 and isinstance(child[1], nn.BatchNorm2d):
             fused: nn.Module = fuse_conv_bn_eval(child[0], child[1])  # type: ignore[type-var]
             setattr(module, name, nn.Sequential(fused, *child[2:]))
+        elif isinstance(child, nn.BatchNorm2d) and isinstance(module, Lite0 | Separable | Inverted):
+            assert before is not None, "a convolution stands before every norm"
+            setattr(module, before[0], fuse_conv_bn_eval(before[1], child))  # type: ignore[type-var]
+            setattr(module, name, nn.Identity())
         else:
             fuse_norms(child)
+        before = name, child
     return module
+
+
+class SpeakingHead(CostHead):
+    """A cost head for encoders that tell kinds of land cover apart, and whose logits lean.
+
+    Its dense inputs (B, K, H, W) are logits of K kinds. What they say in the space of the text is the mean of the
+    kinds' vectors, each as likely as it is (a convex combination of semantic embeddings, arXiv:1312.5650): words that
+    mean nearly the same find the same places, whether they were trained or not. Logits of two sensors add up to what
+    both together say, and logits of zero, as where a sensor is missing, say nothing.
+
+    Attributes:
+        vectors: (K, C) of the kinds.
+        leaning: (C) how far the logits of a word lean, linear in its vector, so that new words lean too. Training asks
+            for rare and frequent words alike; how often each is true in the end is for `leaning` to say. It is zero
+            until it is set, see `training.calibration`.
+    """
+
+    def __init__(self, params: HeadParams, kinds: int) -> None:
+        super().__init__(params)
+        self.vectors = nn.Parameter(torch.randn(kinds, params.text_dim) * params.text_dim**-0.5, requires_grad=False)
+        self.leaning = nn.Parameter(torch.zeros(params.text_dim), requires_grad=False)
+
+    def speak(self, dense_BKHW: Tensor) -> Tensor:
+        """Logits of kinds in the space of the text (B, C, H, W); zero where all are alike."""
+        shares_BKHW = dense_BKHW.softmax(1) - 1 / dense_BKHW.shape[1]
+        return F.conv2d(shares_BKHW, self.vectors.T[..., None, None])
+
+    def forward(
+        self,
+        clip_dense: Tensor,
+        dense: Tensor,
+        text: Tensor,
+        clip_guidance: tuple[Tensor, ...],
+        dino_guidance: tuple[Tensor, ...],
+        appearance: Tensor | None = None,
+    ) -> Tensor:
+        """As `CostHead`."""
+        said = self.speak(clip_dense), self.speak(dense)
+        logits = super().forward(*said, text, clip_guidance, dino_guidance, appearance)
+        return logits + self.leans(text)[..., None, None]
+
+    def leans(self, text: Tensor) -> Tensor:
+        """How far the logits of words lean (T) or (B, T), of their vectors (T, C) or (B, T, C)."""
+        return F.normalize(text, dim=-1) @ self.leaning
 
 
 def _without_tile_statistics(head: CostHead) -> CostHead:
@@ -183,8 +272,23 @@ def _without_tile_statistics(head: CostHead) -> CostHead:
     return head
 
 
-def _to_head(trunk: TrunkParams, head: HeadParams) -> list[nn.Module]:
-    return [nn.Conv2d(trunk.widths[1], head.guidance_dims[0], 1), nn.Conv2d(trunk.widths[2], head.text_dim, 1)]
+@torch.no_grad()
+def _sensitive(head: CostHead) -> CostHead:
+    """Cosines that move the cost from the first step on: each channel answers around a cosine of its own.
+
+    With the usual start the cost hardly answers to the few tenths by which cosines differ, and encoders that are
+    trained from nothing learn next to nothing through it.
+    """
+    centers = torch.linspace(0, 0.9, head.fusion.hidden_dim)
+    for convolution in (head.fusion.clip, head.fusion.dino):
+        convolution.weight += COST_GAIN / convolution.weight[0].numel()
+        convolution.bias.copy_(-COST_GAIN * centers)  # type: ignore[union-attr]
+    return head
+
+
+def _to_guidance(trunk: TrunkParams, head: HeadParams) -> list[nn.Module]:
+    """From stride 2."""
+    return [nn.Conv2d(trunk.fine, dim, 1) for dim in head.guidance_dims]
 
 
 def _conv(inputs: int, outputs: int, *, stride: int = 1, activate: bool = True) -> nn.Sequential:

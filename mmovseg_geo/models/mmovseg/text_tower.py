@@ -38,7 +38,11 @@ class TextParams:
 
 
 class TextTower(nn.Module):
-    """A bag of word vectors, corrected by a small transformer that sees their order."""
+    """A bag of word vectors, corrected by a small transformer that sees their order.
+
+    That much is learned from sentences. `turned` then brings together what pictures show alike, such as "grass" and
+    "meadow", and takes apart what they show differently.
+    """
 
     def __init__(self, params: TextParams) -> None:
         super().__init__()
@@ -60,6 +64,8 @@ class TextTower(nn.Module):
         self.blocks = nn.TransformerEncoder(layer, params.layers, enable_nested_tensor=False)
         self.norm = nn.LayerNorm(params.width)
         self.correction = nn.Linear(params.width, params.embed_dim)
+        self.turned = nn.Linear(params.embed_dim, params.embed_dim, bias=False)
+        nn.init.eye_(self.turned.weight)
         nn.init.zeros_(self.importance.weight)
         nn.init.zeros_(self.correction.weight)
         nn.init.zeros_(self.correction.bias)
@@ -75,7 +81,11 @@ class TextTower(nn.Module):
         x_TLW = self.norm(self.blocks(x_TLW, src_key_padding_mask=~is_token_TL))
         count_T1 = is_token_TL.sum(1, keepdim=True)
         mean_TW = (x_TLW * is_token_TL[..., None]).sum(1) / count_T1
-        return F.normalize(bag_TC + self.correction(mean_TW), dim=-1)
+        return self.turn(F.normalize(bag_TC + self.correction(mean_TW), dim=-1))
+
+    def turn(self, vectors: Tensor) -> Tensor:
+        """Unit vectors (..., C) in the space of the image, of unit vectors in the space of sentences."""
+        return F.normalize(self.turned(vectors), dim=-1)
 
     def embed(self, phrases: Sequence[str]) -> Tensor:
         """Unit vectors (T, C) of phrases in any script and case."""

