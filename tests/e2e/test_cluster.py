@@ -131,8 +131,9 @@ def test_a_worker_that_ends_costs_only_its_strip(here, tall, run, models, proces
     assert result.exit_code == 0, result.output
     assert not (models / end).exists()
     assert len(set(workers)) > 1
-    # Lost is what waited to be stitched; batches across the border of two strips are computed for both.
-    assert alone < len(workers) <= alone + (6 if unit == "scene" else 12)
+    # Lost is what waited to be stitched, less than the nine batches that were scored; batches across the border of two
+    # strips are computed for both.
+    assert alone < len(workers) <= alone + (8 if unit == "scene" else 12)
     assert outputs(here / "many/map") == outputs(here / "alone/map")
     assert not hidden_folder({"run": here / "many/map/s2_run.json"}).exists()
 
