@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mmovseg_geo.models.mmovseg.compact import SpeakingHead
 from mmovseg_geo.models.mmovseg.network import MMOVSeg
+from mmovseg_geo.models.mmovseg.text_tower import TextTower
 from mmovseg_geo.training.concepts import FALSE, TRUE, UNASKED
 
 STEPS = (1.0, 0.5, 0.25)
@@ -42,9 +43,9 @@ def lean(network: MMOVSeg, words: tuple[str, ...], answers: Mapping[str, Answers
     half, half by the word with the highest score.
     """
     assert isinstance(network.head, SpeakingHead), "a compact network leans"
-    assert network.text is not None, "a compact network carries its text tower"
+    assert isinstance(network.text, TextTower), "a compact network carries its text tower"
     offsets = best_offsets(answers, len(words))
-    text_TC: Tensor = network.text.embed(words)  # type: ignore[operator]
+    text_TC: Tensor = network.text.embed(words)
     likeness = text_TC @ text_TC.T + RIDGE * torch.eye(len(words))
     strength = torch.linalg.solve(likeness, torch.from_numpy(offsets).float())
     network.head.leaning.add_(strength @ text_TC)

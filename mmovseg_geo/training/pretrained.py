@@ -33,9 +33,13 @@ def start_from_photographs(stages: nn.Module) -> None:
     found = dict(zip(own, theirs, strict=False))
     first = next(iter(own))
     found[first] = _with_planes(found[first])
-    wrong = [name for name, value in own.items() if found[name].shape != value.shape]
-    if wrong:
-        raise ConfigError(f"{PACKAGE}: {wrong[0]} is {tuple(found[wrong[0]].shape)}, not {tuple(own[wrong[0]].shape)}.")
+    for name, value in own.items():
+        if name not in found or found[name].shape != value.shape:
+            there = tuple(found[name].shape) if name in found else "missing"
+            raise ConfigError(
+                f"{PACKAGE} holds another network: {name} is {there}, not {tuple(value.shape)}.\n"
+                "  Install version 0.1.0 of it."
+            )
     stages.load_state_dict(found, strict=False)
 
 

@@ -31,7 +31,6 @@ class RealChips:
 
     Attributes:
         share: of the training batches.
-        from_step: first step that learns from them.
         copies: chips made of every file, each with other invented backscatter.
         invent_sar: backscatter is drawn for the labels where there is no SAR.
         size: side of the chips, where it is not that of the simulated ones.
@@ -41,7 +40,6 @@ class RealChips:
 
     dataset: PairedDataset
     share: float
-    from_step: int = 0
     copies: int = 1
     invent_sar: bool = False
     size: int = 0
@@ -131,7 +129,6 @@ class RadarWater:
     water_below_db: float
     dry_above_db: float
     gsd_m: float
-    from_step: int = 0
     smooth: int = 5
     looks: tuple[float, float] = (2.5, 9.0)
     copies: int = 1

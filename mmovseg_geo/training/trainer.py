@@ -40,7 +40,7 @@ FAR_STEP = 1_000_003
 """Batches that statistics are taken of are those of steps that no training reaches, each this far from the last."""
 CALIBRATION_SEED = 998_000
 STAGES = "optical.trunk.stages."
-"""The parameters that training does not begin without."""
+"""Parameters that do not begin at random."""
 
 
 def train(config: str | Path, out: str | Path, *, resume: bool = False) -> Path:
@@ -65,8 +65,8 @@ def train(config: str | Path, out: str | Path, *, resume: bool = False) -> Path:
     return path
 
 
-def train_recipe(recipe: Recipe, folder: Path, *, resume: bool = False, until: int | None = None) -> Trainer:
-    """The trainer after the last step of a recipe, or after step `until`."""
+def train_recipe(recipe: Recipe, folder: Path, *, resume: bool = False) -> Trainer:
+    """The trainer after the last step of a recipe."""
     _claim(folder, recipe, resume=resume)
     concepts = read_concepts(recipe.concepts)
     torch.manual_seed(recipe.optimization.seed)
@@ -82,7 +82,7 @@ def train_recipe(recipe: Recipe, folder: Path, *, resume: bool = False, until: i
     trainer = Trainer(network, recipe, concepts, sources, folder)
     if resume:
         trainer.restore()
-    trainer.run(validation, until)
+    trainer.run(validation)
     return trainer
 
 
@@ -95,13 +95,13 @@ class Trainer:
         self.recipe, self.settings, self.folder = recipe, recipe.optimization, folder
         self.concepts = concepts
         self.sources = sources
-        assert network.text is not None, "a compact network carries its text tower"
+        assert isinstance(network.text, TextTower), "a compact network carries its text tower"
         network.text.requires_grad_(False)
         self.network = network
         self.averaged = copy.deepcopy(network).eval()
         self.cosines = Cosines()
         with torch.no_grad():
-            vectors = network.text.embed(concepts.words)  # type: ignore[operator]
+            vectors = network.text.embed(concepts.words)
         words = dict(zip(concepts.words, vectors, strict=True))
         noise, joined = self.settings.text_noise, self.settings.joined
         self.asker = Asker(concepts, words, count=self.settings.questions, text_noise=noise, joined=joined)
@@ -116,15 +116,15 @@ class Trainer:
         self.possible = torch.from_numpy(concepts.possible)
         self.step = 0
 
-    def run(self, validation: Validation, until: int | None = None) -> None:
-        """Train to the last step, or to `until`.
+    def run(self, validation: Validation) -> None:
+        """Train to the last step.
 
         Batches are made in turn: a thread beside would take the cores from the network.
         """
         self._set_mode()
         started, first = time.monotonic(), self.step
         losses: list[float] = []
-        last = self.settings.steps if until is None else until
+        last = self.settings.steps
         while self.step < last:
             if self.step == self._settled:
                 self._settle()
@@ -182,12 +182,13 @@ class Trainer:
         """What is learned in a step: chips, what the cost head is asked of them, and what the cosines are."""
         rng = np.random.Generator(np.random.PCG64([self.settings.seed, step]))
         late = next((late for late in reversed(self.recipe.late) if step >= late.from_step), None)
-        active = [source for source in self.sources if source.from_step <= step]
-        shares = np.array([source.share if late is None else late.shares.get(source.name, 0.0) for source in active])
-        picks = rng.choice(len(active), self.settings.batch_size, p=shares / shares.sum())
+        shares = np.array(
+            [source.share if late is None else late.shares.get(source.name, 0.0) for source in self.sources]
+        )
+        picks = rng.choice(len(shares), self.settings.batch_size, p=shares / shares.sum())
         drawn = [
             source.chips.chosen(rng.integers(0, len(source.chips), int((picks == number).sum())))
-            for number, source in enumerate(active)
+            for number, source in enumerate(self.sources)
             if (picks == number).any()
         ]
         batch = augmented(drawn, self.recipe.augmentation if late is None else late.augmentation, rng)
@@ -287,8 +288,10 @@ class Trainer:
 @torch.no_grad()
 def _name_kinds(network: MMOVSeg) -> None:
     """Give every kind of land cover the mean vector of its words."""
-    for vector, words in zip(network.head.vectors, KINDS.values(), strict=True):  # type: ignore[arg-type]
-        words_TC: Tensor = network.text.embed(words)  # type: ignore[union-attr, operator]
+    assert isinstance(network.head, SpeakingHead), "a compact network has such a head"
+    assert isinstance(network.text, TextTower), "a compact network carries its text tower"
+    for vector, words in zip(network.head.vectors, KINDS.values(), strict=True):
+        words_TC = network.text.embed(words)
         vector.copy_(nn.functional.normalize(words_TC.mean(0), dim=0))
 
 
@@ -298,11 +301,10 @@ def _norms(network: nn.Module) -> list[nn.BatchNorm2d]:
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Chips that are drawn from, in what share of those that are in use from a step on."""
+    """Chips that are drawn from, and in what share."""
 
     name: str
     share: float
-    from_step: int
     chips: Chips
 
 
@@ -314,9 +316,9 @@ def gather(recipe: Recipe, concepts: Concepts, folder: Path) -> list[Source]:
         path = folder / f"{real.name}.npz"
         if not path.is_file():
             real.make(recipe.data, concepts, size).save(path)
-        sources.append(Source(real.name, real.share, real.from_step, Chips.load(path)))
+        sources.append(Source(real.name, real.share, Chips.load(path)))
     simulated = load_all(recipe.simulated.make(folder / "simulated", processes=recipe.processes))
-    return [*sources, Source("simulated", 1 - sum(source.share for source in sources), 0, simulated)]
+    return [*sources, Source("simulated", 1 - sum(source.share for source in sources), simulated)]
 
 
 def _with_text(network: MMOVSeg, recipe: Recipe, folder: Path) -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from mmovseg_geo.models.mmovseg.network import MMOVSeg
+from mmovseg_geo.models.mmovseg.text_tower import TextTower
 from mmovseg_geo.training.augment import Augmentation, TrainingBatch, augmented
 from mmovseg_geo.training.calibration import Answers
 from mmovseg_geo.training.chips import Chips
@@ -79,8 +80,8 @@ class Validation:
 
     def _asked(self, network: MMOVSeg) -> tuple[torch.Tensor, NDArray[np.int8]]:
         """Vectors of the words, and what is true of each label (256, T)."""
-        assert network.text is not None, "a compact network carries its text tower"
-        text: torch.Tensor = network.text.embed(self.words)  # type: ignore[operator]
+        assert isinstance(network.text, TextTower), "a compact network carries its text tower"
+        text: torch.Tensor = network.text.embed(self.words)
         numbers = [self._number(word) for word in self.words]
         table = np.full((256, len(numbers)), UNASKED, np.int8)
         table[: len(self.concepts.truth)] = self.concepts.truth[:, numbers]
