@@ -106,7 +106,7 @@ class Layer:
                 np.concatenate([part for _, part in parts]),
             )
         else:
-            values = self.scaling.averageable(self.merged(raw))
+            values = self._values(raw, valid)
         ratio = [side / had for side, had in zip(_decimated(self.source.shape, wanted), self.source.shape, strict=True)]
         middles = (_middles(side, stride) for side in self.shape)
         at_rows, at_cols = self.placement.exact(*np.meshgrid(*middles, indexing="ij"))
@@ -135,7 +135,11 @@ class Layer:
 
     def _means(self, raw: NDArray[np.float32], valid: NDArray[np.bool_], block: int) -> Pixels:
         """What may be averaged of stored values, averaged over blocks."""
-        return shrunk(*_padded(self.scaling.averageable(self.merged(raw)), valid, block), (block, block))
+        return shrunk(*_padded(self._values(raw, valid), valid, block), (block, block))
+
+    def _values(self, raw: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """What may be averaged of stored values; invalid ones are 0, whatever stands there."""
+        return np.where(valid, self.scaling.averageable(self.merged(raw)), np.float32(0))
 
     def _resampled(self, window: Window) -> Pixels:
         factors = factors_of(self.placement.scale)
@@ -154,7 +158,7 @@ class Layer:
         """A window of the source, without speckle if so wished, as what may be averaged; invalid values are 0."""
         halo = 0 if self.speckle is None else HALO
         raw, valid = self.source.read(area.padded(halo))
-        values = np.where(valid, self.scaling.averageable(self.merged(raw)), np.float32(0))
+        values = self._values(raw, valid)
         if self.speckle is None:
             return values, valid
         own = valid[halo:-halo, halo:-halo]
@@ -165,7 +169,7 @@ class Layer:
         parts = []
         for window in sample_windows(self.source.shape):
             raw, valid = self.source.read(window)
-            values = np.where(valid, self.scaling.averageable(self.merged(raw)), np.float32(0))
+            values = self._values(raw, valid)
             parts.append(estimated_looks(values, valid))
         return looks_of(np.concatenate(parts, axis=1))
 

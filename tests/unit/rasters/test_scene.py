@@ -284,6 +284,15 @@ def test_an_overview_looks_like_the_scene(raster, rgb, decibels):
     assert np.abs(tile.sar - open_scene(sar=raster("c.tif", decibels)).read(WHOLE).sar).max() < 1.0
 
 
+def test_what_stands_where_nothing_was_seen_does_not_shine_into_an_overview(raster):
+    radar = np.full((2, 64, 64), -15, np.float32)
+    radar[:, :, 20:29] = 0  # no data, and 0 dB would be bright
+    tile = open_scene(sar=raster("a.tif", radar, nodata=0, descriptions=("VV", "VH"))).overview(16)
+    full = open_scene(sar=raster("b.tif", np.full_like(radar, -15), descriptions=("VV", "VH"))).overview(16)
+    assert not tile.sar_valid.all()
+    assert np.abs(tile.sar - full.sar)[:, tile.sar_valid].max() < 1e-3
+
+
 @pytest.mark.parametrize("size", [50, 63, 64, 200])
 def test_an_overview_keeps_within_its_size(raster, rgb, size):
     tile = open_scene(raster("a.tif", np.tile(rgb, (1, 3, 2)))).overview(size)
