@@ -104,30 +104,31 @@ def spread(starts: Numbers, lengths: Numbers) -> NDArray[np.int64]:
 def walked(following: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """The cycles of a permutation: its elements, cycle after cycle, and the cycles' lengths.
 
-    Each cycle begins with its smallest element.
+    Each cycle begins with its smallest element; cycles come in the order of these.
     """
-    from scipy.sparse.csgraph import connected_components, depth_first_order
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import depth_first_order
 
     count = len(following)
     if not count:
         return following, np.empty(0, np.int64)
-    number, cycle = connected_components(_arrows(following), directed=True, connection="strong")
     elements = np.arange(count, dtype=np.int32)
-    first = np.empty(number, np.int32)
-    # Of several values for one place the last stays: here the smallest.
-    first[cycle[::-1]] = elements[::-1]
-    before = np.empty_like(following)
-    before[following] = elements
-    path = following.copy()
-    # The end of a cycle leads on to the next cycle: one path through everything, walked by compiled code.
-    path[before[first[:-1]]] = first[1:]
-    walk = depth_first_order(_arrows(path), first[0], return_predecessors=False)
-    return np.asarray(walk), np.bincount(cycle).astype(np.int64)
-
-
-def _arrows(following: NDArray[np.int32]) -> Any:
-    """Sparse graph with one arrow from each element to the next."""
-    from scipy.sparse import csr_array
-
-    count = len(following)
-    return csr_array((np.ones(count), following, np.arange(count + 1, dtype=np.int32)), shape=(count, count))
+    # An element that is smaller than both of its neighbors may be the smallest of its cycle.
+    may_be_first = np.zeros(count, bool)
+    may_be_first[following[following <= elements]] = True
+    may_be_first &= following >= elements
+    first = np.flatnonzero(may_be_first)
+    # A signpost for each points to it and then to the next signpost. Whoever follows all arrows from the first signpost
+    # on, as far as they lead to something new, walks cycle after cycle, in compiled code.
+    arrows = np.empty(count + 2 * len(first), np.int32)
+    arrows[:count] = following
+    arrows[count::2] = first
+    arrows[count + 1 :: 2] = np.arange(count + 1, count + len(first) + 1)
+    arrows[-1] = count  # the last one leads to nothing new
+    begins = np.append(elements, np.arange(count, len(arrows) + 1, 2, dtype=np.int32))
+    signposts = csr_array((np.ones(len(arrows)), arrows, begins), shape=(len(begins) - 1,) * 2)
+    walk = depth_first_order(signposts, count, return_predecessors=False)
+    is_element = walk < count
+    starts = np.flatnonzero(~is_element) - np.arange(len(first))
+    lengths = np.diff(starts, append=count)
+    return np.asarray(walk[is_element]), lengths[lengths > 0]

@@ -16,6 +16,7 @@ from rasterio.features import rasterize, shapes
 from scipy.ndimage import gaussian_filter
 
 from mmovseg_geo.polygons import class_areas, polygonize, strips
+from mmovseg_geo.polygons.rings import walked
 from tests.label_maps import UTM, map_of
 
 NODATA = 255
@@ -50,6 +51,16 @@ def patches(seed, shape, classes):
     sprinkled = random.random(shape) < 0.03
     labels[sprinkled] = random.choice([1, 2, NODATA], sprinkled.sum())
     return labels
+
+
+@given(st.integers(1, 12).flatmap(lambda count: st.permutations(range(count))))
+def test_every_cycle_is_walked_once_from_its_smallest_element_and_the_smaller_come_first(following):
+    walk, lengths = walked(np.array(following, np.int32))
+    cycles = [cycle.tolist() for cycle in np.split(walk, np.cumsum(lengths)[:-1])]
+    assert all([following[each] for each in cycle] == cycle[1:] + cycle[:1] for cycle in cycles)
+    firsts = [min(cycle) for cycle in cycles]
+    assert [cycle[0] for cycle in cycles] == firsts == sorted(firsts)
+    assert sorted(walk.tolist()) == list(range(len(following)))
 
 
 def in_strips(labels, height, place="utm", **options):
