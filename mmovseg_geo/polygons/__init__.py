@@ -20,7 +20,7 @@ from mmovseg_geo.rasters.labels import LabelRaster
 
 __all__ = ["LAYER", "WRITERS", "class_areas", "polygonize", "polygonize_to", "tracing_bytes", "write_polygons"]
 
-TRACED_BYTES = 256 * 2**20
+TRACED_BYTES = 320 * 2**20
 """What tracing and writing take, of a map with a region for each hundred pixels."""
 MERGED_BYTES = 3
 """A pixel of such a map, where small regions join others."""

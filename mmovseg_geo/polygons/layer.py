@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -38,6 +38,7 @@ class Layer:
     crs: CRS | None
     rows: Callable[[CRS | None], Iterable[pa.RecordBatch]]
     failure: BaseException | None = field(default=None, init=False)
+    _given: list[Generator[pa.RecordBatch | None, None, None]] = field(default_factory=list, init=False)
 
     @classmethod
     def of(cls, polygons: Iterable[Polygons], grid: GeoBox) -> Layer:
@@ -74,7 +75,7 @@ class Layer:
         Files hold traces of the groups (SQLite counts its transactions): so equal polygons give equal bytes.
         """
 
-        def watched() -> Iterator[pa.RecordBatch | None]:
+        def watched() -> Generator[pa.RecordBatch | None, None, None]:
             try:
                 yield None
                 yield from _in_groups(self.rows(crs))
@@ -88,7 +89,13 @@ class Layer:
         batches = watched()
         # From here on, whatever happens in the generator happens in its `try`, Ctrl-C included.
         next(batches)
+        self._given.append(batches)
         return pa.RecordBatchReader.from_batches(self.schema, batches)
+
+    def stop(self) -> None:
+        """Make no more rows: a writer that failed leaves a thread behind that reads ahead."""
+        for batches in self._given:
+            batches.close()
 
 
 def _in_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

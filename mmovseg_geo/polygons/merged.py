@@ -13,6 +13,7 @@ from mmovseg_geo.polygons.components import Components, Seam, components
 from mmovseg_geo.polygons.regions import Pairs, fill_holes, merge_small, neighbors, unique_pairs
 from mmovseg_geo.polygons.strips import NODATA, Codes, MapStrips, Strip
 from mmovseg_geo.polygons.tally import Tally, tally
+from mmovseg_geo.stages import ahead
 
 Names = NDArray[np.int64]
 """Numbers of regions for the whole map, in the order in which they begin; regions found to be one keep several."""
@@ -55,10 +56,16 @@ def merged(strips: MapStrips, *, holes: Size, smallest: Size, nodata: int = NODA
     """The strips of a map in which holes were filled and then small regions merged; no-data has the code `nodata`.
 
     Which region a small one joins depends on sizes that are known at the end of the map only, so it is read twice.
-    Between the passes, memory holds the regions of the map and the pairs that touch, not its pixels.
+    Between the passes, memory holds the regions of the map and the pairs that touch, not its pixels. The first one is
+    over when this returns.
     """
     recoded = _recoded(replace(strips, confidence=None), (holes, smallest))
     recoded[recoded == NODATA] = nodata
+    return _with_codes(strips, recoded)
+
+
+def _with_codes(strips: MapStrips, recoded: Codes) -> Iterator[Strip]:
+    """The strips of a map with other class codes, of each name."""
     above = None
     for part in _named(strips.read()):
         found, pixels = part.found, part.strip.codes.size
@@ -73,7 +80,7 @@ def _recoded(strips: MapStrips, limits: tuple[Size, Size]) -> Codes:
     """Class code of each name after holes were filled and small regions merged."""
     ended, touching, rims, same = [], [], [], []
     open_counts = Tally.none()
-    for part in _named(strips.read()):
+    for part in ahead(_named(strips.read()), name="strips"):
         counts = tally(part.strip, part.found, open_counts)
         open_counts = counts.taken(part.found.going_on)
         ends = part.found.slots < 0

@@ -35,7 +35,7 @@ class Chains:
 
 
 @dataclass(frozen=True, eq=False)
-class _Nodes:
+class Nodes:
     """Corners where borders turn or meet: first the ends of borders that come from above, then those of the strip.
 
     Attributes:
@@ -81,14 +81,13 @@ class _Steps:
     tail: NDArray[np.int64]
 
 
-def trace(strip: Strip, found: Components, chains: Chains) -> tuple[Rings, Chains]:
+def trace(strip: Strip, nodes: Nodes, found: Components, chains: Chains) -> tuple[Rings, Chains]:
     """Rings that are closed at the end of the strip, owned by regions of the strip, and chains that go on below.
 
     At a corner, a border stays at the pixel that it follows: so it never depends on pixels of later strips, and passes
     corners twice where a region touches itself. Borders that meet have the same corners along their common edge, also
     where a third region ends on it (GDAL's polygonize leaves these out): the polygons are a valid coverage.
     """
-    nodes = _nodes(strip)
     steps = _steps(nodes, strip, chains)
     walk, lengths = walked(steps.following)
     ends = np.cumsum(lengths)
@@ -114,7 +113,8 @@ def bends(strip: Strip) -> NDArray[np.bool_]:
     return upright & level
 
 
-def _nodes(strip: Strip) -> _Nodes:
+def nodes_of(strip: Strip) -> Nodes:
+    """The corners that the borders of a strip lead through, whatever strips came before."""
     width = strip.upright.shape[1]
     rows, columns = np.divmod(np.flatnonzero(bends(strip)).astype(np.int32), np.int32(width))
     pixels, stride = strip.framed.ravel(), strip.framed.shape[1]
@@ -137,7 +137,7 @@ def _nodes(strip: Strip) -> _Nodes:
     corners = np.concatenate([np.zeros(len(entry), np.int64), corners_at(rows + strip.row, columns) | marks])
     columns = np.concatenate([entry, columns])
     rows = np.concatenate([np.full(len(entry), -1, np.int32), rows])
-    return _Nodes(len(entry), rows, columns, around, exists, corners, *_columns_linked(columns, width))
+    return Nodes(len(entry), rows, columns, around, exists, corners, *_columns_linked(columns, width))
 
 
 def _columns_linked(columns: NDArray[np.int32], width: int) -> tuple[NDArray[np.int32], ...]:
@@ -155,7 +155,7 @@ def _columns_linked(columns: NDArray[np.int32], width: int) -> tuple[NDArray[np.
     return above, below, lowest
 
 
-def _steps(nodes: _Nodes, strip: Strip, chains: Chains) -> _Steps:
+def _steps(nodes: Nodes, strip: Strip, chains: Chains) -> _Steps:
     existing = np.flatnonzero(nodes.exists).astype(np.int32)
     start, direction = existing >> 2, existing & 3
     number = np.cumsum(nodes.exists.ravel(), dtype=np.int32) - np.int32(1)

@@ -43,7 +43,10 @@ class Simplifier:
         self._decided = np.zeros((shape[0] + 1, row_bytes), np.uint8)
 
     def seen(self, strips: Iterable[Strip]) -> Iterator[Strip]:
-        """Pass strips on and remember where their outlines have corners, before regions that end there are thinned."""
+        """Pass strips on and remember where their outlines have corners, before regions that end there are thinned.
+
+        Another thread may be some strips ahead: regions that are complete lie in the rows above.
+        """
         for strip in strips:
             found = np.packbits(bends(strip), axis=1, bitorder="little")
             self._open_or_gone[strip.row : strip.row + len(found)] = found

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from mmovseg_geo.polygons.components import Components, Seam, components
 from mmovseg_geo.polygons.corners import places, rows_of
-from mmovseg_geo.polygons.outlines import Chains, trace
+from mmovseg_geo.polygons.outlines import Chains, Nodes, nodes_of, trace
 from mmovseg_geo.polygons.rings import Rings, joined
 from mmovseg_geo.polygons.strips import UNTRACED, Codes, Strip
 from mmovseg_geo.polygons.tally import Tally, tally
+from mmovseg_geo.stages import ahead
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,14 +69,13 @@ class _Waiting:
 
 def complete_regions(strips: Iterable[Strip]) -> Iterator[Regions]:
     """The regions of a map in the order in which they end, from top to bottom; of those that end in a row, the one
-    that began first comes first. The same whatever the heights of the strips."""
-    seam: Seam | None = None
-    chains, waiting, open_counts = Chains.none(), _Waiting(), Tally.none()
-    for strip in strips:
-        found, seam = components(strip, seam)
-        counts = tally(strip, found, open_counts)
-        closed, chains = trace(strip, found, chains)
-        open_counts = counts.taken(found.going_on)
+    that began first comes first. The same whatever the heights of the strips.
+
+    Strips are read, and their pixels looked at, in another thread while the outlines of the one before are traced.
+    """
+    chains, waiting = Chains.none(), _Waiting()
+    for strip, found, counts, nodes in ahead(_looked_at(strips), name="strips"):
+        closed, chains = trace(strip, nodes, found, chains)
         ending = np.flatnonzero((found.slots < 0) & (found.codes != UNTRACED))
         ending = ending[np.lexsort((counts.first[ending], counts.last[ending]))]
         place = np.full(len(found.codes), -1)
@@ -85,6 +85,17 @@ def complete_regions(strips: Iterable[Strip]) -> Iterator[Regions]:
         waiting.parts.append(closed.taken(np.flatnonzero(~ends)).owned_by(found.slots))
         if len(ending):
             yield _assembled(rings.owned_by(place), found.codes[ending], counts.taken(ending))
+
+
+def _looked_at(strips: Iterable[Strip]) -> Iterator[tuple[Strip, Components, Tally, Nodes]]:
+    """Strips with what is known of their pixels before outlines are traced."""
+    seam: Seam | None = None
+    open_counts = Tally.none()
+    for strip in strips:
+        found, seam = components(strip, seam)
+        counts = tally(strip, found, open_counts)
+        open_counts = counts.taken(found.going_on)
+        yield strip, found, counts, nodes_of(strip)
 
 
 def _assembled(rings: Rings, codes: Codes, counts: Tally) -> Regions:

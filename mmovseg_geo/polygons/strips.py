@@ -193,8 +193,7 @@ def _whole(values: NDArray[Any], nodata: float | None) -> tuple[NDArray[np.integ
 
 def _looked_up(table: Codes, values: NDArray[np.integer[Any]]) -> Codes:
     """Codes of label values; what lies outside the table is no class, as is its last entry."""
-    last = len(table) - 1
-    if np.iinfo(values.dtype).min < 0 or np.iinfo(values.dtype).max > last:
-        values = np.where((values >= 0) & (values <= last), values, last)
-    codes: Codes = table[values]
+    codes: Codes = table.take(values, mode="clip")
+    if np.iinfo(values.dtype).min < 0:
+        codes[values < 0] = table[-1]
     return codes

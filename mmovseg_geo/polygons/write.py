@@ -86,6 +86,7 @@ def write_layer(layer: Layer, path: Path, vocabulary: Vocabulary, lco: Mapping[s
             raise
         raise OutputError(f"Cannot write {path}: {error}. Check the folder, its permissions and free space.") from error
     finally:
+        layer.stop()
         # A GeoPackage's journal and the index that GDAL builds in a file of its own among them.
         for left in path.parent.glob(f"{glob.escape(beside.name)}*"):
             left.unlink(missing_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 import time
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
@@ -108,6 +109,20 @@ def test_what_goes_wrong_while_polygons_are_made_is_told_and_leaves_what_was_the
     assert raised.value is problem
     assert [item.name for item in tmp_path.iterdir()] == [path.name]
     assert path.read_text() == "mine"
+
+
+def test_a_writer_that_fails_leaves_nobody_reading_on(tmp_path, monkeypatch):
+    def fail(rows, *_, **__):
+        rows.read_next_batch()
+        raise pyogrio.errors.DataSourceError("the disk is gone")
+
+    monkeypatch.setattr(pyogrio, "write_arrow", fail)
+    monkeypatch.setattr("mmovseg_geo.polygons.layer.ROWS_IN_GROUP", 10)
+    monkeypatch.setattr("mmovseg_geo.polygons.strips.STRIP_PIXELS", 40 * 3)
+    # What was raised holds on to the rows.
+    with pytest.raises(OutputError, match="the disk is gone"):
+        polygonize_to(map_of(np.random.default_rng(3).integers(1, 4, (40, 40))), tmp_path / "p.gpkg")
+    assert "mmovseg-strips" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_a_layer_without_its_whole_index_is_refused(tmp_path, monkeypatch):

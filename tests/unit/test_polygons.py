@@ -259,6 +259,13 @@ def test_a_map_may_have_more_classes_than_a_byte_tells():
     assert polygonize(raster).class_name.tolist() == ["class 300", "class 299", "class 44"]
 
 
+def test_a_map_of_signed_bytes_may_use_the_largest():
+    vocabulary = Vocabulary.from_entries([{"id": 127, "name": "ice"}, {"id": 0, "name": "sea"}])
+    raster = replace(map_of([[1]]), labels=np.array([[127, -1, 0, -128]], np.int8), vocabulary=vocabulary)
+    raster = replace(raster, grid=GeoBox((1, 4), UTM, "EPSG:32633"))
+    assert polygonize(raster).class_id.tolist() == [127, 0]
+
+
 def test_class_areas_list_every_class_with_its_share():
     areas = class_areas(map_of([[1, 1, 1, 2], [NODATA, NODATA, NODATA, NODATA]]))
     assert [(area["name"], area["pixels"], area["area_m2"], area["share"]) for area in areas] == [
