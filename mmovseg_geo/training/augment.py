@@ -39,6 +39,8 @@ class Augmentation:
         gain_spread, tint_spread, gamma_spread: deviation of the logarithm of the optical gain, of that of each band
             by itself, and of gamma.
         haze: deviation of what is added to optical bands, in shares of the range.
+        calibration_spread: deviation in dB of what is added to both bands of SAR; where it is large, contrast within a
+            chip tells more than level.
         misleading: of an optical chip beside SAR to have colors that say little, so that SAR must carry the answer.
     """
 
@@ -55,6 +57,7 @@ class Augmentation:
     tint_spread: float = 0.07
     gamma_spread: float = 0.2
     haze: float = 0.03
+    calibration_spread: float = 1.5
     misleading: float = 0.0
 
 
@@ -130,7 +133,7 @@ def sar_picture(db_BCHW: Tensor, settings: Augmentation, rng: Generator) -> Tens
         looks = np.float32(rng.uniform(2, 10))
         power[i] *= torch.from_numpy(rng.standard_gamma(looks, power[i].shape, np.float32) / looks)
     db = 10 * (power + 1e-5).log10()
-    db += _calibration(batch, rng)
+    db += _calibration(batch, settings.calibration_spread, rng)
     low = torch.tensor([CO_POLARIZED_DB[0], CROSS_POLARIZED_DB[0]]).reshape(1, 2, 1, 1)
     high = torch.tensor([CO_POLARIZED_DB[1], CROSS_POLARIZED_DB[1]]).reshape(1, 2, 1, 1)
     picture = ((db - low) / (high - low)).clamp(0, 1)
@@ -153,9 +156,9 @@ def _mislead(reflectance_BCHW: Tensor, rows: NDArray[np.int64], rng: Generator) 
         reflectance_BCHW[i] = ((mean + contrast * (picture - mean)) * gain + haze).clamp(0, 1)
 
 
-def _calibration(batch: int, rng: Generator) -> Tensor:
+def _calibration(batch: int, spread: float, rng: Generator) -> Tensor:
     """Offsets in dB (B, 2, 1, 1): mostly common to both bands."""
-    offsets = rng.normal(0, 1.5, (batch, 1)) + rng.normal(0, 0.7, (batch, 2))
+    offsets = rng.normal(0, spread, (batch, 1)) + rng.normal(0, 0.7, (batch, 2))
     return torch.from_numpy(offsets.astype(np.float32))[..., None, None]
 
 

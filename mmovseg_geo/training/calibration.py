@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from mmovseg_geo.models.mmovseg.compact import SpeakingHead
 from mmovseg_geo.models.mmovseg.network import MMOVSeg
@@ -45,7 +44,7 @@ def lean(network: MMOVSeg, words: tuple[str, ...], answers: Mapping[str, Answers
     assert isinstance(network.head, SpeakingHead), "a compact network leans"
     assert isinstance(network.text, TextTower), "a compact network carries its text tower"
     offsets = best_offsets(answers, len(words))
-    text_TC: Tensor = network.text.embed(words)
+    text_TC = network.head.hear(network.text.embed(words))
     likeness = text_TC @ text_TC.T + RIDGE * torch.eye(len(words))
     strength = torch.linalg.solve(likeness, torch.from_numpy(offsets).float())
     network.head.leaning.add_(strength @ text_TC)

@@ -45,7 +45,8 @@ class SideHead(nn.Module):
         """Logits, and of both roles the scaled cosines (B, T, H, W) and logits of land covers (B, K, H, W); of one role
         where a batch has no optical image."""
         words = text if self.text is None else self.text
-        words_BTC = words if words.ndim == 3 else words.expand(len(dense), -1, -1)
+        heard = self.cost.hear(words)
+        words_BTC = heard if heard.ndim == 3 else heard.expand(len(dense), -1, -1)
         roles = [(1, dense)]
         if clip_dense.any():
             roles.insert(0, (0, clip_dense))

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from mmovseg_geo.errors import ConfigError
 from mmovseg_geo.models.mmovseg.text_tower import TextParams, TextTower, tokenize
-from mmovseg_geo.training.phrases import combinations, nouns, read_subjects, whole_words
+from mmovseg_geo.training.phrases import combinations, frequent_words, nouns, read_subjects, whole_words
 
 logger = logging.getLogger(__name__)
 Vectors = NDArray[np.float32]
@@ -35,6 +35,7 @@ class TextTraining:
     Attributes:
         phrases: YAML file of subjects (see `phrases.read_subjects`).
         template: what the teacher is asked for a phrase.
+        words: how many frequent English words are looked through for further ones.
         combinations: how many phrases are made by combining listed ones.
         held_out: share of the phrases that is only measured.
         noun_share: share of a training batch drawn from the listed phrases; the rest is drawn from all.
@@ -42,6 +43,7 @@ class TextTraining:
 
     phrases: Path
     template: str = "a satellite image of {}"
+    words: int = 0
     combinations: int = 24000
     held_out: float = 0.02
     noun_share: float = 0.2
@@ -56,7 +58,8 @@ def distill(settings: TextTraining, params: TextParams, out: Path, *, teacher: T
     subjects = read_subjects(settings.phrases)
     listed = nouns(subjects)
     made = combinations(subjects, settings.combinations, settings.seed)
-    phrases = list(dict.fromkeys([*listed, *whole_words(), *made]))
+    frequent = frequent_words(settings.words) if settings.words else []
+    phrases = list(dict.fromkeys([*listed, *whole_words(), *frequent, *made]))
     targets = reduce_vectors(_teacher_vectors(phrases, settings, out, teacher), len(listed), params.embed_dim)
     torch.manual_seed(settings.seed)
     tower = TextTower(params)

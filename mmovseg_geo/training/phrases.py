@@ -1,4 +1,4 @@
-"""The phrases a text tower learns: land cover, objects, every whole word of the tokenizer, and combinations."""
+"""The phrases a text tower learns: land cover, objects, whole words of the tokenizer, frequent words, combinations."""
 
 from __future__ import annotations
 
@@ -58,6 +58,18 @@ def whole_words() -> list[str]:
 
     ends = (token[: -len("</w>")] for token in SimpleTokenizer().encoder if token.endswith("</w>"))
     return [word for word in ends if len(word) > 1 and word.isascii() and word.isalpha()]
+
+
+def frequent_words(count: int) -> list[str]:
+    """English words of letters among the `count` most frequent ones of the package `wordfreq`, the commonest first.
+
+    Many are several tokens ("timber" + "land"), and say something else than these do together.
+    """
+    try:
+        from wordfreq import top_n_list
+    except ImportError as error:
+        raise ConfigError(f"The list of frequent words is not installed ({error}). pip install wordfreq") from error
+    return [word for word in top_n_list("en", count) if len(word) > 2 and word.isascii() and word.isalpha()]
 
 
 def combinations(subjects: Subjects, count: int, seed: int) -> list[str]:

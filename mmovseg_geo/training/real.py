@@ -21,8 +21,12 @@ from mmovseg_geo.training.concepts import Concepts
 Part = Literal["training", "calibration", "left out"]
 MOSTLY = 0.99
 """Share of a chip that must hold data."""
-WATER_ABOVE, DRY_BELOW = 0.15, -0.05
-"""Water index (MNDWI) that open water exceeds, and that land stays below; between them nothing is said."""
+WATER_ABOVE, DRY_BELOW = 0.0, -0.3
+"""Water index (MNDWI) that open water exceeds, and that land stays below; between them, where water stands among plants
+or in parts of a pixel, nothing is said."""
+BRIGHTEST_WATER = 0.2
+"""Reflectance of green; what is brighter and exceeds the index is snow, salt or cloud as often as water."""
+GREEN = 1
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,9 @@ class RealChips:
             return labels
         # The map is a year's, the picture a day's: floods are not in the map.
         water, dry = concepts.number("worldcover 80"), concepts.number("dry")
-        is_water, is_dry = chip.water_index > WATER_ABOVE, chip.water_index < DRY_BELOW
+        assert chip.optical is not None, "the index is of an optical image"
+        is_dry = chip.water_index < DRY_BELOW
+        is_water = (chip.water_index > WATER_ABOVE) & (chip.optical[GREEN] < BRIGHTEST_WATER)
         labels = np.where(~is_dry & ~is_water, np.uint8(UNKNOWN), labels)
         labels = np.where(is_dry & (labels == water), np.uint8(dry), labels)
         return np.asarray(np.where(is_water, np.uint8(water), labels), np.uint8)

@@ -29,18 +29,16 @@ class Optimization:
     """The image side's training.
 
     Attributes:
+        steps: those before the rounds of a recipe.
         warmup_steps: first steps, in which the encoders learn alone, by plain cosines.
         flat_steps: first steps with the full learning rate, those included; it falls along a cosine after them.
-        steps: all steps.
-        settle_steps: last steps but `again_steps`, which start from the averaged weights and keep the statistics of
-            their batch norms: batches of few and very different scenes make poor statistics.
-        again_steps: of further rounds like these, each of which starts from the averaged weights once more.
-        settle_rate: share of the learning rate that these and those start with.
         statistics_batches: batches that the norms' statistics are taken of before they rest, and for every check.
         questions: words that the cost head is asked of a chip.
         text_noise: deviation of what is added to each number of a text vector.
         joined: share of the questions that are the mean of several synonyms.
         average: how much of the averaged weights stays at a step.
+        blend_step: the weights that come out are midway between those of this step and the last (arXiv 2109.01903):
+            what was trained further knows more, what was trained less is surer at places neither has seen.
         dice, edges: see `questions.answer_loss`.
         ranking, side_loss: share of `questions.ranking_loss` of the cost head's logits and of the cosines.
         head_rate, encoder_rate: learning rates of the cost head and of the optical encoder, which is trained already,
@@ -51,15 +49,13 @@ class Optimization:
     steps: int = 2600
     warmup_steps: int = 1200
     flat_steps: int = 0
-    settle_steps: int = 0
-    again_steps: tuple[int, ...] = ()
-    settle_rate: float = 0.4
     statistics_batches: int = 60
     batch_size: int = 16
     learning_rate: float = 2e-3
     weight_decay: float = 0.02
     gradient_clip: float = 1.0
     average: float = 0.998
+    blend_step: int | None = None
     questions: int = 6
     text_noise: float = 0.01
     joined: float = 0.0
@@ -79,12 +75,22 @@ class Optimization:
 
 
 @dataclass(frozen=True)
-class Late:
-    """What changes from a step on, until the next: shares of the sources by name, and how they are disturbed."""
+class Round:
+    """Further steps, which start from the averaged weights and leave the statistics of the batch norms as they are:
+    batches of few and very different scenes make poor statistics.
 
-    from_step: int
-    shares: Mapping[str, float]
-    augmentation: Augmentation
+    Attributes:
+        rate: share of the learning rate, at first; it falls to nothing along a cosine.
+        encoders_only: the encoders learn alone, by plain cosines, in half the time.
+        shares: of the sources by name, where they are not those of the start.
+        augmentation: what differs from that of the start.
+    """
+
+    steps: int
+    rate: float = 0.4
+    encoders_only: bool = False
+    shares: Mapping[str, float] | None = None
+    augmentation: Augmentation = field(default_factory=Augmentation)
 
 
 @dataclass(frozen=True)
@@ -101,7 +107,7 @@ class Recipe:
     real: tuple[RealChips | RadarWater, ...] = ()
     augmentation: Augmentation = field(default_factory=Augmentation)
     optimization: Optimization = field(default_factory=Optimization)
-    late: tuple[Late, ...] = ()
+    rounds: tuple[Round, ...] = ()
     processes: int = 2
     digest: str = field(default="", compare=False)
 
@@ -134,16 +140,16 @@ def read_recipe(path: Path) -> Recipe:
     values["simulated"] = _made(SimulatedChips, values.get("simulated", {}), path)
     values["augmentation"] = _made(Augmentation, values.get("augmentation", {}), path)
     values["optimization"] = _made(Optimization, values.get("optimization", {}), path)
-    values["late"] = tuple(_late(entry, listed.get("augmentation", {}), path) for entry in values.get("late", ()))
+    values["rounds"] = tuple(_round(entry, listed.get("augmentation", {}), path) for entry in values.get("rounds", ()))
     values["real"] = tuple(_real(entry, path) for entry in values.get("real", ()))
     values["classes"] = tuple((group,) if isinstance(group, str) else tuple(group) for group in values["classes"])
     values["digest"] = sha256(text.encode()).hexdigest()
     return _made(Recipe, values, path)
 
 
-def _late(entry: Mapping[str, Any], augmentation: Mapping[str, Any], path: Path) -> Late:
+def _round(entry: Mapping[str, Any], augmentation: Mapping[str, Any], path: Path) -> Round:
     changed = _made(Augmentation, {**augmentation, **entry.get("augmentation", {})}, path)
-    return _made(Late, {**entry, "augmentation": changed}, path)
+    return _made(Round, {**entry, "augmentation": changed}, path)
 
 
 def _real(entry: Mapping[str, Any], path: Path) -> RealChips | RadarWater:

@@ -32,7 +32,7 @@ from mmovseg_geo.training.likeness import turn_toward
 from mmovseg_geo.training.phrases import nouns, read_subjects
 from mmovseg_geo.training.pretrained import start_from_photographs
 from mmovseg_geo.training.questions import FINE, Asker, Questions, answer_loss, cover_loss, ranking_loss
-from mmovseg_geo.training.recipe import Recipe, read_recipe
+from mmovseg_geo.training.recipe import Recipe, Round, read_recipe
 from mmovseg_geo.training.validation import Validation
 
 logger = logging.getLogger(__name__)
@@ -58,9 +58,11 @@ def train(config: str | Path, out: str | Path, *, resume: bool = False) -> Path:
     known = Validation.of(recipe, trainer.concepts, seed=CALIBRATION_SEED)
     head = trainer.head_of(network)
     answers = known.answers(network, head)
-    offsets = lean(network, known.words, answers)
+    # Invented scenes are easier than places nobody has seen; they only judge where there are no such.
+    real = {name: part for name, part in answers.items() if name in {source.name for source in recipe.real}} or answers
+    offsets = lean(network, known.words, real)
     logger.info("leaning  %s", dict(zip(known.words, offsets.tolist(), strict=True)))
-    logger.info("trust  %.3f", trust(network, answers, offsets))
+    logger.info("trust  %.3f", trust(network, real, offsets))
     write_weights(path, network, recipe)
     return path
 
@@ -114,6 +116,7 @@ class Trainer:
         decay = self.settings.weight_decay
         self.optimizer = torch.optim.AdamW(groups, lr=self.settings.learning_rate, weight_decay=decay)
         self.possible = torch.from_numpy(concepts.possible)
+        self.earlier: dict[str, Tensor] | None = None
         self.step = 0
 
     def run(self, validation: Validation) -> None:
@@ -124,17 +127,18 @@ class Trainer:
         self._set_mode()
         started, first = time.monotonic(), self.step
         losses: list[float] = []
-        last = self.settings.steps
+        last = self._last
         while self.step < last:
-            if self.step == self._settled:
-                self._settle()
-            elif self.step in self._rounds:
-                self._begin_again()
+            if self.step == self.settings.blend_step:
+                self.earlier = {name: value.clone() for name, value in self.averaged.state_dict().items()}
+            current, done = self._round
+            if current is not None and done == 0:
+                self._begin(current)
             losses.append(self._learn(*self.batch(self.step)))
             self.step += 1
             if self.step % 20 == 0:
                 rate = (time.monotonic() - started) / (self.step - first)
-                left_s = rate * (self.settings.steps - self.step)
+                left_s = rate * (last - self.step)
                 self._log({"step": self.step, "loss": float(np.mean(losses)), "s_per_step": rate, "left_s": left_s})
                 losses.clear()
             if self.step % self.settings.check_every == 0 or self.step == last:
@@ -144,26 +148,30 @@ class Trainer:
 
     def usable(self) -> MMOVSeg:
         """The averaged weights, in evaluation: those that maps are made with."""
-        is_settled = self.step > self._settled
-        return self.averaged if is_settled else self._with_statistics(self.averaged)
+        if self.step <= self.settings.steps:
+            return self._with_statistics(self.averaged)
+        if self.step < self._last or self.earlier is None:
+            return self.averaged
+        blended = copy.deepcopy(self.averaged)
+        for name, value in blended.state_dict().items():
+            if value.dtype.is_floating_point:
+                value.lerp_(self.earlier[name], 0.5)
+        return blended
 
     def _set_mode(self) -> None:
-        """Training mode, with the batch norms at rest in the last steps."""
+        """Training mode, with the batch norms at rest in the rounds."""
         self.network.train()
-        if self.step >= self._settled:
+        if self.step >= self.settings.steps:
             for norm in _norms(self.network):
                 norm.eval()
 
-    def _settle(self) -> None:
-        """Go on from the averaged weights, with statistics of their own over many batches, which stay from here on."""
-        self.averaged.load_state_dict(self._with_statistics(self.averaged).state_dict())
-        self._begin_again()
-        self._set_mode()
-
-    def _begin_again(self) -> None:
-        """Go on from the averaged weights."""
+    def _begin(self, current: Round) -> None:
+        """Go on from the averaged weights; before the first round with statistics of many batches in their norms."""
+        if current is self.recipe.rounds[0]:
+            self.averaged.load_state_dict(self._with_statistics(self.averaged).state_dict())
         self.network.load_state_dict(self.averaged.state_dict())
         self.optimizer.state.clear()  # its moments are of other gradients
+        self._set_mode()
 
     @torch.no_grad()
     def _with_statistics(self, network: MMOVSeg) -> MMOVSeg:
@@ -181,17 +189,16 @@ class Trainer:
     def batch(self, step: int) -> tuple[TrainingBatch, Questions, Questions]:
         """What is learned in a step: chips, what the cost head is asked of them, and what the cosines are."""
         rng = np.random.Generator(np.random.PCG64([self.settings.seed, step]))
-        late = next((late for late in reversed(self.recipe.late) if step >= late.from_step), None)
-        shares = np.array(
-            [source.share if late is None else late.shares.get(source.name, 0.0) for source in self.sources]
-        )
+        current, _ = self._round
+        wanted = None if current is None else current.shares
+        shares = np.array([source.share if wanted is None else wanted.get(source.name, 0.0) for source in self.sources])
         picks = rng.choice(len(shares), self.settings.batch_size, p=shares / shares.sum())
         drawn = [
             source.chips.chosen(rng.integers(0, len(source.chips), int((picks == number).sum())))
             for number, source in enumerate(self.sources)
             if (picks == number).any()
         ]
-        batch = augmented(drawn, self.recipe.augmentation if late is None else late.augmentation, rng)
+        batch = augmented(drawn, self.recipe.augmentation if current is None else current.augmentation, rng)
         labels = batch.labels.numpy().astype(np.uint8)
         return batch, self.asker.ask(labels, rng), self.asker.everything(labels, rng)
 
@@ -219,32 +226,36 @@ class Trainer:
     def head_of(self, network: MMOVSeg, text: Tensor | None = None) -> SideHead:
         """Cosines alone at first, then the cost head with cosines (of `text`) beside it."""
         assert isinstance(network.head, SpeakingHead), "a compact network has such a head"
-        return SideHead(network.head, self.cosines, text, alone=self.step < self.settings.warmup_steps)
+        current, _ = self._round
+        alone = self.step < self.settings.warmup_steps if current is None else current.encoders_only
+        return SideHead(network.head, self.cosines, text, alone=alone)
 
     def _pace(self) -> float:
-        """Share of the learning rate: a short rise, the full rate, a cosine down; lower where norms are at rest, where
-        it rises and falls once or twice."""
-        flat, settled = self.settings.flat_steps, self._settled
-        if self.step < settled:
-            done = max(0.0, (self.step - flat) / max(settled - flat, 1))
-            return min(1.0, (self.step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * done))
-        step, count = self.step - settled, self.settings.settle_steps
-        for again in self.settings.again_steps:
-            if step >= count:
-                step, count = step - count, again
-        rise = min(1.0, (step + 1) / 100)
-        return self.settings.settle_rate * rise * 0.5 * (1 + math.cos(math.pi * step / count))
+        """Share of the learning rate: a short rise, the full rate, a cosine down; in each round a rise and a fall."""
+        current, step = self._round
+        if current is None:
+            flat, rate = self.settings.flat_steps, 1.0
+            fallen = max(0.0, (step - flat) / max(self.settings.steps - flat, 1))
+        else:
+            rate, fallen = current.rate, step / current.steps
+        return rate * min(1.0, (step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * fallen))
 
     @property
-    def _rounds(self) -> list[int]:
-        """The first steps of further rounds."""
-        again = self.settings.again_steps
-        return [self.settings.steps - sum(again[number:]) for number in range(len(again))]
+    def _last(self) -> int:
+        """The number of all steps."""
+        return self.settings.steps + sum(each.steps for each in self.recipe.rounds)
 
     @property
-    def _settled(self) -> int:
-        """The step from which norms rest."""
-        return self.settings.steps - self.settings.settle_steps - sum(self.settings.again_steps)
+    def _round(self) -> tuple[Round | None, int]:
+        """The round of this step, None before the first and after the last, and the steps of it that are done."""
+        step = self.step - self.settings.steps
+        if step < 0:
+            return None, self.step
+        for current in self.recipe.rounds:
+            if step < current.steps:
+                return current, step
+            step -= current.steps
+        return None, self.step
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -264,6 +275,7 @@ class Trainer:
             "averaged": self.averaged.state_dict(),
             "cosines": self.cosines.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "earlier": self.earlier,
         }
         torch.save(state, partial)
         partial.replace(self.folder / "checkpoint.pt")
@@ -276,7 +288,7 @@ class Trainer:
         state = torch.load(path, weights_only=True)
         for name in ("network", "averaged", "cosines", "optimizer"):
             getattr(self, name).load_state_dict(state[name])
-        self.step = state["step"]
+        self.step, self.earlier = state["step"], state.get("earlier")
         logger.info("going on from step %d", self.step)
 
     def _log(self, values: dict[str, Any]) -> None:

@@ -29,6 +29,8 @@ MEAN, STD = 115.0, 55.0
 FINEST_M, COARSEST_M = 0.25, 40.0
 """Ground sampling distances beyond these are taken for the nearer one."""
 EXTRA_PLANES = 2
+NEARNESS = 0.1
+"""Cosine by which one kind must be nearer to a word than another to say e times as much of it."""
 COST_GAIN = 16.0
 """How steeply the fused cost answers to a cosine at first."""
 
@@ -222,7 +224,8 @@ class SpeakingHead(CostHead):
     Its dense inputs (B, K, H, W) are logits of K kinds. What they say in the space of the text is the mean of the
     kinds' vectors, each as likely as it is (a convex combination of semantic embeddings, arXiv:1312.5650): words that
     mean nearly the same find the same places, whether they were trained or not. Logits of two sensors add up to what
-    both together say, and logits of zero, as where a sensor is missing, say nothing.
+    both together say, and logits of zero, as where a sensor is missing, say nothing. Words are heard half as they are,
+    half as their nearest kinds, see `hear`.
 
     Attributes:
         vectors: (K, C) of the kinds.
@@ -251,13 +254,19 @@ class SpeakingHead(CostHead):
         appearance: Tensor | None = None,
     ) -> Tensor:
         """As `CostHead`."""
-        said = self.speak(clip_dense), self.speak(dense)
-        logits = super().forward(*said, text, clip_guidance, dino_guidance, appearance)
-        return logits + self.leans(text)[..., None, None]
+        said, heard = (self.speak(clip_dense), self.speak(dense)), self.hear(text)
+        logits = super().forward(*said, heard, clip_guidance, dino_guidance, appearance)
+        return logits + (heard @ self.leaning)[..., None, None]
 
-    def leans(self, text: Tensor) -> Tensor:
-        """How far the logits of words lean (T) or (B, T), of their vectors (T, C) or (B, T, C)."""
-        return F.normalize(text, dim=-1) @ self.leaning
+    def hear(self, text: Tensor) -> Tensor:
+        """Unit vectors (..., C) of words, half their own and half the mean of the kinds, the nearest counting most.
+
+        Much of a rare word's vector ("steppe", "copse") points where no kind does. By its own it would be weakly true
+        of its kind and lose every pixel to a word that training asked for; an absurd one stays far from all kinds.
+        """
+        own, kinds_KC = F.normalize(text, dim=-1), F.normalize(self.vectors, dim=-1)
+        shares = (own @ kinds_KC.T / NEARNESS).softmax(-1)
+        return F.normalize(own + F.normalize(shares @ kinds_KC, dim=-1), dim=-1)
 
 
 def _without_tile_statistics(head: CostHead) -> CostHead:

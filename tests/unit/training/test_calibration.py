@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmovseg_geo.models.mmovseg.compact import build, mmovseg_compact
+from mmovseg_geo.models.mmovseg.compact import SpeakingHead, build, mmovseg_compact
+from mmovseg_geo.models.mmovseg.text_tower import TextTower
 from mmovseg_geo.training.calibration import Answers, best_offsets, judge, lean, trust
 
 WORDS = ("water", "trees", "bare ground")
@@ -54,8 +55,9 @@ def test_words_lean_as_they_should_and_others_by_their_likeness() -> None:
     torch.manual_seed(0)
     network = build(mmovseg_compact()).eval()
     offsets = lean(network, WORDS, {"some": answers((-2.0, 0.0, 2.0))})
-    assert network.text is not None
-    found = network.head.leans(network.text.embed([*WORDS, "water"])).tolist()  # type: ignore[operator,union-attr]
+    assert isinstance(network.text, TextTower)
+    assert isinstance(network.head, SpeakingHead)
+    found = (network.head.hear(network.text.embed([*WORDS, "water"])) @ network.head.leaning).tolist()
     assert found[3] == found[0]
     # Vectors of an untrained tower are much alike, so words lean together; their order stays.
     assert list(np.argsort(found[:3])) == list(np.argsort(offsets))
@@ -65,15 +67,16 @@ def test_words_lean_as_they_should_and_others_by_their_likeness() -> None:
 def test_logits_move_by_how_far_their_word_leans(text_rank: int) -> None:
     torch.manual_seed(0)
     network = build(mmovseg_compact()).eval()
+    assert isinstance(network.head, SpeakingHead)
     text = torch.nn.functional.normalize(torch.randn(2, 128), dim=-1)
     if text_rank == 3:
         text = text.expand(1, -1, -1)
     image = torch.zeros(1, 5, 32, 32)
     with torch.inference_mode():
         before = network(image, None, text)
-        network.head.leaning += torch.randn(128)  # type: ignore[operator]
+        network.head.leaning += torch.randn(128)
         after = network(image, None, text)
-        moved = network.head.leans(text).reshape(1, 2, 1, 1)  # type: ignore[operator,union-attr]
+        moved = (network.head.hear(text) @ network.head.leaning).reshape(1, 2, 1, 1)
     torch.testing.assert_close(after, before + moved)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 
 from mmovseg_geo.errors import ConfigError
 from mmovseg_geo.models import load_segmenter
@@ -31,15 +32,15 @@ def recipe(folder: Path, **optimization: object) -> Path:
         "real": [],
         "augmentation": {"crop": 64},
         "optimization": {
-            "steps": 4,
+            "steps": 2,
             "warmup_steps": 1,
-            "settle_steps": 1,
-            "again_steps": [1],
+            "blend_step": 3,
             "batch_size": 2,
             "statistics_batches": 2,
             "check_every": 2,
         }
         | optimization,
+        "rounds": [{"steps": 1}, {"steps": 1, "encoders_only": True}],
         "processes": 1,
     }
     path = folder / "recipe.yaml"
@@ -64,7 +65,7 @@ def _from_nothing() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a finished run of four steps, the last of which is a further round."""
+    """The folder of a finished run of four steps, the last two of which are rounds."""
     folder = tmp_path_factory.mktemp("training")
     train(recipe(folder), run_folder(folder / "run"))
     return folder / "run"
@@ -78,6 +79,15 @@ def test_a_finished_run_gives_weights_that_segment(finished: Path) -> None:
     segmenter = load_segmenter(str(finished / "compact.safetensors"))
     assert segmenter.vocabulary.names == ("water", "trees", "grass", "cropland", "built-up area", "bare ground")
     assert segmenter.provenance["weights_licence"] == "CC-BY-SA-4.0"
+
+
+def test_weights_come_out_midway_between_an_earlier_step_and_the_last(finished: Path) -> None:
+    state = torch.load(finished / "checkpoint.pt", weights_only=True)
+    name = "optical.to_kinds.weight"
+    earlier, last = state["earlier"][name], state["averaged"][name]
+    assert not torch.equal(earlier, last)
+    written = load_file(finished / "compact.safetensors")[name].float()
+    torch.testing.assert_close(written, (earlier + last) / 2, atol=1e-3, rtol=1e-3)
 
 
 def test_a_check_measures_every_word(finished: Path) -> None:

@@ -89,3 +89,23 @@ def test_two_sensors_that_agree_are_surer_than_one() -> None:
     one = torch.tensor([1.0, 0, 0, 0, 0]).reshape(1, 5, 1, 1)
     alone, both = (head.speak(logits)[0, 0] for logits in (one, one + one))
     assert both > alone > 0
+
+
+@given(st.integers(0, 2**31), st.floats(0.05, 1))
+@settings(max_examples=30, deadline=None)
+def test_a_word_is_heard_nearer_to_its_kind(seed: int, share: float) -> None:
+    torch.manual_seed(seed)
+    head = SpeakingHead(mmovseg_compact().head, 5)
+    head.vectors.copy_(torch.eye(5, 128))
+    kinds, elsewhere = torch.rand(5), torch.nn.functional.pad(torch.randn(123), (5, 0))
+    word = torch.nn.functional.pad(share * kinds / kinds.norm(), (0, 123)) + (1 - share) * elsewhere / elsewhere.norm()
+    heard, kind = head.hear(word), int(word[:5].argmax())
+    assert heard.norm().item() == pytest.approx(1, abs=1e-5)
+    assert int(heard[:5].argmax()) == kind
+    assert heard[kind] >= torch.nn.functional.normalize(word, dim=0)[kind] - 1e-6
+
+
+def test_the_word_of_a_kind_is_heard_as_it_is() -> None:
+    head = SpeakingHead(mmovseg_compact().head, 5)
+    head.vectors.copy_(torch.eye(5, 128))
+    assert head.hear(head.vectors[2])[2] > 0.999
