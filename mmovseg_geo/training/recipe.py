@@ -81,7 +81,7 @@ class Round:
 
     Attributes:
         rate: share of the learning rate, at first; it falls to nothing along a cosine.
-        encoders_only: the encoders learn alone, by plain cosines, in half the time.
+        encoders_only: the encoders learn alone, by plain cosines, in less time.
         shares: of the sources by name, where they are not those of the start.
         augmentation: what differs from that of the start.
     """
@@ -110,6 +110,18 @@ class Recipe:
     rounds: tuple[Round, ...] = ()
     processes: int = 2
     digest: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        blend = self.optimization.blend_step
+        if blend is not None and not 0 <= blend < self.num_steps:
+            raise ConfigError(
+                f"blend_step is {blend}; give one of the recipe's steps, 0 to {self.num_steps - 1}, or none."
+            )
+
+    @property
+    def num_steps(self) -> int:
+        """All steps, those of the rounds too."""
+        return self.optimization.steps + sum(each.steps for each in self.rounds)
 
 
 def read_recipe(path: Path) -> Recipe:

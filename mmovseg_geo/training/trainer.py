@@ -55,14 +55,14 @@ def train(config: str | Path, out: str | Path, *, resume: bool = False) -> Path:
     trainer = train_recipe(recipe, folder, resume=resume)
     path = folder / "compact.safetensors"
     network = trainer.usable()
-    known = Validation.of(recipe, trainer.concepts, seed=CALIBRATION_SEED)
-    head = trainer.head_of(network)
-    answers = known.answers(network, head)
     # Invented scenes are easier than places nobody has seen; they only judge where there are no such.
-    real = {name: part for name, part in answers.items() if name in {source.name for source in recipe.real}} or answers
-    offsets = lean(network, known.words, real)
+    known = Validation.of(recipe, trainer.concepts, simulated=0)
+    if not known.batches:
+        known = Validation.of(recipe, trainer.concepts, seed=CALIBRATION_SEED)
+    answers = known.answers(network, trainer.head_of(network))
+    offsets = lean(network, known.words, answers)
     logger.info("leaning  %s", dict(zip(known.words, offsets.tolist(), strict=True)))
-    logger.info("trust  %.3f", trust(network, real, offsets))
+    logger.info("trust  %.3f", trust(network, answers, offsets))
     write_weights(path, network, recipe)
     return path
 
@@ -127,7 +127,7 @@ class Trainer:
         self._set_mode()
         started, first = time.monotonic(), self.step
         losses: list[float] = []
-        last = self._last
+        last = self.recipe.num_steps
         while self.step < last:
             if self.step == self.settings.blend_step:
                 self.earlier = {name: value.clone() for name, value in self.averaged.state_dict().items()}
@@ -150,7 +150,7 @@ class Trainer:
         """The averaged weights, in evaluation: those that maps are made with."""
         if self.step <= self.settings.steps:
             return self._with_statistics(self.averaged)
-        if self.step < self._last or self.earlier is None:
+        if self.step < self.recipe.num_steps or self.earlier is None:
             return self.averaged
         blended = copy.deepcopy(self.averaged)
         for name, value in blended.state_dict().items():
@@ -239,11 +239,6 @@ class Trainer:
         else:
             rate, fallen = current.rate, step / current.steps
         return rate * min(1.0, (step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * fallen))
-
-    @property
-    def _last(self) -> int:
-        """The number of all steps."""
-        return self.settings.steps + sum(each.steps for each in self.recipe.rounds)
 
     @property
     def _round(self) -> tuple[Round | None, int]:

@@ -18,21 +18,20 @@ WORDS = ("water", "lake", "sea", "forest", "giraffe")
 LAKE = next(number for number, cover in enumerate(LAND_COVERS) if cover.name == "lake")
 
 
-@pytest.fixture
-def concepts(tmp_path: Path) -> Concepts:
-    listed = {
-        "held_out": [],
-        "groups": {},
-        "labels": {},
-        "absurd": "giraffe",
-        "concepts": [
-            {"words": "water, lake, sea", "covers": ["lake", "sea"], "weight": 1},
-            {"words": "forest", "covers": ["broadleaf forest"], "weight": 1},
-        ],
-    }
-    path = tmp_path / "concepts.yaml"
+def concepts_of(folder: Path, *concepts: dict[str, object]) -> Concepts:
+    listed = {"held_out": [], "groups": {}, "labels": {}, "absurd": "giraffe", "concepts": list(concepts)}
+    path = folder / "concepts.yaml"
     path.write_text(yaml.safe_dump(listed))
     return read_concepts(path)
+
+
+@pytest.fixture
+def concepts(tmp_path: Path) -> Concepts:
+    return concepts_of(
+        tmp_path,
+        {"words": "water, lake, sea", "covers": ["lake", "sea"], "weight": 1},
+        {"words": "forest", "covers": ["broadleaf forest"], "weight": 1},
+    )
 
 
 def directions() -> dict[str, Tensor]:
@@ -115,20 +114,13 @@ def test_nothing_false_costs_nothing() -> None:
 
 
 def test_every_chip_is_asked_for_the_map(tmp_path: Path) -> None:
-    listed = {
-        "held_out": [],
-        "groups": {},
-        "labels": {},
-        "absurd": "giraffe",
-        "concepts": [
-            {"words": "forest", "covers": ["broadleaf forest"], "weight": 1, "map": True},
-            {"words": "lake", "covers": ["lake"], "weight": 1},
-            {"words": "water, sea", "covers": ["lake", "sea"], "weight": 1, "map": True},
-        ],
-    }
-    path = tmp_path / "concepts.yaml"
-    path.write_text(yaml.safe_dump(listed))
-    asker = Asker(read_concepts(path), directions(), count=1, text_noise=0.0)
+    concepts = concepts_of(
+        tmp_path,
+        {"words": "forest", "covers": ["broadleaf forest"], "weight": 1, "map": True},
+        {"words": "lake", "covers": ["lake"], "weight": 1},
+        {"words": "water, sea", "covers": ["lake", "sea"], "weight": 1, "map": True},
+    )
+    asker = Asker(concepts, directions(), count=1, text_noise=0.0)
     questions = asker.ask(np.full((20, 8, 8), LAKE, np.uint8), np.random.default_rng(0))
     assert questions.text.shape == (20, 3, len(WORDS))
     assert (questions.text[:, 0] == directions()["forest"]).all()

@@ -136,6 +136,13 @@ def test_an_unknown_setting_is_answered_with_a_suggestion(tmp_path: Path) -> Non
         train(recipe(tmp_path, learnin_rate=1.0), tmp_path / "run")
 
 
+@pytest.mark.parametrize("step", [-1, 4, 2120])
+def test_a_step_to_blend_with_that_never_comes_is_refused(tmp_path: Path, step: int) -> None:
+    with pytest.raises(ConfigError, match="steps, 0 to 3"):
+        train(recipe(tmp_path, blend_step=step), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_an_unknown_precision_is_refused_at_the_door(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="bf16"):
         train(recipe(tmp_path, precision="half"), tmp_path / "run")
