@@ -29,7 +29,7 @@ from mmovseg_geo.rasters.ahead import READING, Reading, read_ahead
 from mmovseg_geo.rasters.labels import LabelRaster, LabelWriter
 from mmovseg_geo.rasters.scene import Scene
 from mmovseg_geo.stages import ahead, behind, timed
-from mmovseg_geo.stitch import Block, Stitcher
+from mmovseg_geo.stitch import Block, Stitcher, to_numpy
 from mmovseg_geo.tiles import Batch, Tile, Tiling
 
 logger = logging.getLogger(__name__)
@@ -316,6 +316,10 @@ def scored(
                         "another --precision or --device."
                     ) from error
             else:
+                if transfer is ON_HOST:
+                    # numpy computes in the thread that asks; torch would share every step out among all cores there,
+                    # and take them from the model.
+                    scores = to_numpy(scores)
                 masks = some.seen_by(segmenter.sensors) if transfer is not ON_HOST else [None] * len(some)
                 found += zip(scores, masks, strict=True)
                 continue

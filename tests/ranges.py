@@ -41,6 +41,7 @@ class Ranges(ThreadingHTTPServer):
 
 class _Answer(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # a last small packet would wait for an answer to those before
     server: Ranges
 
     def do_HEAD(self) -> None:

@@ -63,6 +63,22 @@ def test_where_optical_is_missing_sar_decides_and_where_both_are_nothing_does():
     assert np.isnan(found[20, 20])
 
 
+def test_what_torch_scores_on_a_processor_is_stitched_without_its_threads():
+    """Torch shares every step of another thread out among all cores, too, and takes them from the model."""
+    torch = pytest.importorskip("torch")
+
+    class Torch(ThresholdSegmenter):
+        def __call__(self, batch):
+            return torch.from_numpy(super().__call__(batch))
+
+    scene, vocabulary = MemoryScene(a_picture()), Vocabulary.of("dark,bright")
+    expected = list(finished_rows(scene, ThresholdSegmenter(vocabulary), tiling=Tiling(32, 8)))
+    found = list(finished_rows(scene, Torch(vocabulary), tiling=Tiling(32, 8)))
+    for (_, scores, _), (_, same, _) in zip(found, expected, strict=True):
+        assert isinstance(scores, np.ndarray)
+        np.testing.assert_array_equal(scores, same)
+
+
 def test_a_scene_without_any_data_gives_rows_without_scores():
     rows = list(finished_rows(MemoryScene(np.full((40, 40), np.nan)), ThresholdSegmenter(Vocabulary.of("a,b"))))
     assert sum(valid.shape[0] for _, _, valid in rows) == 40
