@@ -152,7 +152,7 @@ class MemoryScene:
 
 def blended(scene: MemoryScene, segmenter: SegEarthSegmenter, tiling: Tiling | None = None) -> Tensor:
     rows = finished_rows(scene, segmenter, tiling=tiling, batch_size=3)  # type: ignore[arg-type]
-    return torch.cat([scores for _, scores, _ in rows], dim=1)
+    return torch.cat([torch.as_tensor(scores) for _, scores, _ in rows], dim=1)
 
 
 @pytest.mark.parametrize("shape", [(160, 128), (100, 150), (64, 64)])
