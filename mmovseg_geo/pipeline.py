@@ -247,8 +247,8 @@ def finished_rows(
 ) -> Iterator[Rows]:
     """Blended scores of a scene, some rows at a time: (first row, scores (Q, h, W) or None, valid (h, W)).
 
-    Scores stay on the device that made them. Rows count from the top of `window`; where no tile of them holds a valid
-    pixel, scores may be None. A strip of scores is held, which `segment` does without.
+    Scores stay on the GPU that made them, and are numpy's on a processor. Rows count from the top of `window`; where no
+    tile of them holds a valid pixel, scores may be None. A strip of scores is held, which `segment` does without.
     """
     journey = Journey.of(scene, segmenter, window=window, tiling=tiling, batch_size=batch_size)
     tiles = scored(journey, journey.wanted, transfer_of(segmenter), progress)
@@ -317,11 +317,11 @@ def scored(
                     ) from error
             else:
                 if transfer is ON_HOST:
-                    # numpy computes in the thread that asks; torch would share every step out among all cores there,
+                    # numpy stitches in the thread that asks; torch would share every step out among all cores there,
                     # and take them from the model.
-                    scores = to_numpy(scores)
-                masks = some.seen_by(segmenter.sensors) if transfer is not ON_HOST else [None] * len(some)
-                found += zip(scores, masks, strict=True)
+                    found += [(one, None) for one in to_numpy(scores)]
+                else:
+                    found += zip(scores, some.seen_by(segmenter.sensors), strict=True)
                 continue
             # Outside of the handler nothing holds the failed computation's memory any more.
             limit = len(some) // 2

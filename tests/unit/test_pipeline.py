@@ -65,7 +65,7 @@ def test_where_optical_is_missing_sar_decides_and_where_both_are_nothing_does():
 
 def test_what_torch_scores_on_a_processor_is_stitched_without_its_threads():
     """Torch shares every step of another thread out among all cores, too, and takes them from the model."""
-    torch = pytest.importorskip("torch")
+    import torch
 
     class Torch(ThresholdSegmenter):
         def __call__(self, batch):
