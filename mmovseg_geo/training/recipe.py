@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +22,8 @@ T = TypeVar("T")
 
 NEEDED = ("concepts", "text", "classes", "licence", "sources")
 """What a recipe must say."""
+EXTENDS, WITHOUT = "extends", "without"
+"""Keys of a recipe that differs from another one: the file of that one, and names of real chips it goes without."""
 
 
 @dataclass(frozen=True)
@@ -127,16 +129,13 @@ class Recipe:
 def read_recipe(path: Path) -> Recipe:
     """The recipe of a YAML file. Files in it are relative to it; MMOVSEG_SHARED stands for the data folder's parent.
 
+    A recipe with `extends: FILE` has the settings of that one, from the same folder, except for those it gives itself;
+    `without: [NAMES]` leaves sources of real chips out, in the rounds too.
+
     Raises:
         ConfigError: a file that cannot be read, an unknown key, a value that does not fit.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-        listed = yaml.safe_load(text)
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: cannot be read as a training recipe ({error}).") from error
-    if not isinstance(listed, dict):
-        raise ConfigError(f"{path}: expected a mapping of settings.")
+    listed, texts = _listed(path)
     lacking = [key for key in NEEDED if key not in listed]
     if lacking:
         raise ConfigError(
@@ -155,8 +154,39 @@ def read_recipe(path: Path) -> Recipe:
     values["rounds"] = tuple(_round(entry, listed.get("augmentation", {}), path) for entry in values.get("rounds", ()))
     values["real"] = tuple(_real(entry, path) for entry in values.get("real", ()))
     values["classes"] = tuple((group,) if isinstance(group, str) else tuple(group) for group in values["classes"])
-    values["digest"] = sha256(text.encode()).hexdigest()
-    return _made(Recipe, values, path)
+    values["digest"] = sha256("".join(texts).encode()).hexdigest()
+    return _without(values.pop(WITHOUT, ()), _made(Recipe, values, path), path)
+
+
+def _listed(path: Path, *extending: str) -> tuple[dict[str, Any], list[str]]:
+    """The settings of a file over those of the one that it extends, and the texts of both."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        listed = yaml.safe_load(text)
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: cannot be read as a training recipe ({error}).") from error
+    if not isinstance(listed, dict):
+        raise ConfigError(f"{path}: expected a mapping of settings.")
+    if EXTENDS not in listed:
+        return listed, [text]
+    other = listed.pop(EXTENDS)
+    # Files in a recipe are relative to it, so those of one in another folder would be looked for in the wrong place.
+    extending = (*extending, path.name)
+    if not isinstance(other, str) or Path(other).name != other or other in extending:
+        raise ConfigError(f"{path}: `extends` is {other!r}; give the name of another recipe in the same folder.")
+    extended, texts = _listed(path.parent / other, *extending)
+    return extended | listed, [*texts, text]
+
+
+def _without(names: Any, recipe: Recipe, path: Path) -> Recipe:
+    """The recipe without some of its real chips; simulated ones fill their share."""
+    if not isinstance(names, list | tuple):
+        raise ConfigError(f"{path}: `without` is {names!r}; give a list of the names of real chips.")
+    known = [source.name for source in recipe.real]
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"{path}: there are no real chips named {name!r} to go without. Named: {', '.join(known)}.")
+    return replace(recipe, real=tuple(source for source in recipe.real if source.name not in names))
 
 
 def _round(entry: Mapping[str, Any], augmentation: Mapping[str, Any], path: Path) -> Round:
