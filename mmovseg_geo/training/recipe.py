@@ -185,7 +185,9 @@ def _without(names: Any, recipe: Recipe, path: Path) -> Recipe:
     known = [source.name for source in recipe.real]
     for name in names:
         if name not in known:
-            raise ConfigError(f"{path}: there are no real chips named {name!r} to go without. Named: {', '.join(known)}.")
+            raise ConfigError(
+                f"{path}: there are no real chips named {name!r} to go without. Named: {', '.join(known)}."
+            )
     return replace(recipe, real=tuple(source for source in recipe.real if source.name not in names))
 
 
