@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -134,9 +134,7 @@ def remote(folder: Path, side: int) -> None:
     """Reading from a server with 50 ms until each answer, beside reading from the disk."""
     from tests.benchmarks.remote import remote as rows
 
-    found = rows(folder, side, segment)
-    table(found[:-1])
-    table(found[-1:], head=False)
+    one_by_one(rows(folder, side, segment))
 
 
 def cluster(folder: Path, model: str) -> None:
@@ -144,10 +142,7 @@ def cluster(folder: Path, model: str) -> None:
     from tests.benchmarks.cluster import many, per_scene
 
     for part in (per_scene(folder, model), many(300)):
-        head: Sequence[str] | None = None
-        for row in part:
-            table([row], head=list(row[1]) != head)
-            head = list(row[1])
+        one_by_one(part)
         print()
 
 
@@ -249,6 +244,14 @@ def table(rows: list[tuple[str, dict[str, float]]], *, head: bool = True) -> Non
         print("| run | " + " | ".join(rows[0][1]) + " |\n|---|" + "---|" * len(rows[0][1]))
     for name, figures in rows:
         print(f"| {name} | " + " | ".join(f"{value:.2f}" for value in figures.values()) + " |", flush=True)
+
+
+def one_by_one(rows: Iterable[tuple[str, dict[str, float]]]) -> None:
+    """Rows as they come, with a new head where other figures are told."""
+    head: list[str] | None = None
+    for row in rows:
+        table([row], head=list(row[1]) != head)
+        head = list(row[1])
 
 
 def main() -> None:
