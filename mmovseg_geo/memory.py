@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from mmovseg_geo.errors import ConfigError, is_out_of_memory
 from mmovseg_geo.machine import free_bytes, give_back_freed, peak_of, resident_bytes
@@ -17,7 +19,7 @@ from mmovseg_geo.rasters.ahead import READING, Reading, reading_of
 from mmovseg_geo.rasters.source import CACHE_BYTES, LEAST_CACHE
 from mmovseg_geo.settings import bytes_text
 from mmovseg_geo.stitch import Stitcher
-from mmovseg_geo.tiles import Batch
+from mmovseg_geo.tiles import Batch, Tile
 
 logger = logging.getLogger(__name__)
 
@@ -124,15 +126,14 @@ class Costs:
     def tried(cls, journey: Journey, afterwards: int = 0) -> Costs:
         """Measured with a tile from the middle of the scene, once to warm up."""
         windows = list(journey.windows())
-        tile = journey.scene.read(windows[len(windows) // 2])
+        tile = _as_if_seen(journey.scene.read(windows[len(windows) // 2]))
         pixels = (tile.optical, tile.sar, tile.optical_valid, tile.sar_valid)
         transfer = transfer_of(journey.segmenter)
         device: DeviceTransfer | None = getattr(journey.segmenter, "transfer", None)
 
         def score(tiles: int) -> None:
-            if tile.seen_by(journey.segmenter.sensors).any():
-                scores = journey.segmenter(transfer.to_device(Batch.stack([tile] * tiles))())
-                transfer.to_host(scores[:1, :1, :1, :1])()  # waits for a GPU
+            scores = journey.segmenter(transfer.to_device(Batch.stack([tile] * tiles))())
+            transfer.to_host(scores[:1, :1, :1, :1])()  # waits for a GPU
 
         score(1)
         give_back_freed()
@@ -155,6 +156,12 @@ class Costs:
             taken += WAITING * batch_size * planes * FLOAT * size**2 + batch_size * self.work
             taken += Stitcher.held_bytes(journey.scene.shape, width, journey.tiling, planes)
         return int(MARGIN * (self.base + cache + max(taken, self.afterwards) + KEPT))
+
+
+def _as_if_seen(tile: Tile) -> Tile:
+    """The tile with all of it valid: one without data, in the middle of a scene with gaps, would cost nothing."""
+    optical, sar = (None if valid is None else np.ones_like(valid) for valid in (tile.optical_valid, tile.sar_valid))
+    return replace(tile, optical_valid=optical, sar_valid=sar)
 
 
 def _most_on_device(journey: Journey, transfer: DeviceTransfer, score: Callable[[int], None]) -> int:

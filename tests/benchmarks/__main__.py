@@ -89,8 +89,8 @@ def memory(folder: Path, model: str, side: int | None = None) -> None:
         )
         for height, width, name in ((4096, 10980, model), (8192, 4096, "threshold"), (32768, 4096, "threshold"))
     ]
-    limited = ("--model", model, "--memory", "1.5GB")
-    rows.append((f"4096 x 10980, {model}, --memory 1.5GB", segment(*make_scene(folder, 4096, 10980), options=limited)))
+    limited = ("--model", model, "--memory", "2GB")
+    rows.append((f"4096 x 10980, {model}, --memory 2GB", segment(*make_scene(folder, 4096, 10980), options=limited)))
     table(rows)
     print(f"\nfour times as high takes {100 * (rows[2][1]['peak_mb'] / rows[1][1]['peak_mb'] - 1):+.1f} % memory")
 

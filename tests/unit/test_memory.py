@@ -97,6 +97,22 @@ def test_auto_takes_no_more_tiles_than_there_are(journey, monkeypatch):
     assert found.batch_size == tiling.count((300, 200))
 
 
+def test_a_scene_that_is_empty_in_the_middle_takes_as_much_as_any(journey):
+    seen = []
+
+    class Watched(ThresholdSegmenter):
+        def __call__(self, batch):
+            seen.append(batch.seen_by(self.sensors).all())
+            return super().__call__(batch)
+
+    pixels = np.full((2000, 2000), 90, np.float32)
+    pixels[400:1600] = np.nan
+    scene = MemoryScene(pixels)
+    fitted(Journey.of(scene, Watched(Vocabulary.of("a,b")), tiling=journey.tiling), 4, 4000 * MB)
+    assert seen
+    assert all(seen)
+
+
 def test_on_a_gpu_its_memory_decides_the_batch(journey, monkeypatch):
     class Gpu:
         """100 MB for the first tile, 60 for each further one."""
