@@ -129,8 +129,9 @@ class Recipe:
 def read_recipe(path: Path) -> Recipe:
     """The recipe of a YAML file. Files in it are relative to it; MMOVSEG_SHARED stands for the data folder's parent.
 
-    A recipe with `extends: FILE` has the settings of that one, from the same folder, except for those it gives itself;
-    `without: [NAMES]` leaves sources of real chips out, in the rounds too.
+    A recipe with `extends: FILE` has the settings of that one, from the same folder, except for those it gives itself:
+    a key of the top level as a whole, `optimization` with all that is in it. `without: [NAMES]` leaves sources of real
+    chips out, in the rounds too.
 
     Raises:
         ConfigError: a file that cannot be read, an unknown key, a value that does not fit.
