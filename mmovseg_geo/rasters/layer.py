@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,9 @@ OVERSAMPLED = 3
 """An overview is read this much finer, then averaged: speckle and thin roads need it."""
 ROWS = 64
 """Of an overview that are averaged at a time."""
+FLOAT = 4
+POSITIONS = 8 * 8
+"""Bytes of the places in the file that a pixel is looked up at, while they are computed."""
 
 
 @dataclass(frozen=True)
@@ -96,17 +100,8 @@ class Layer:
         longest = max(self.source.shape)
         finest = max(self.placement.scale)
         wanted = min(longest, max(1, round(longest * OVERSAMPLED / max(stride * finest, 1.0))))
-        raw, valid = self.source.decimated(wanted)
-        block = max(1, min(OVERSAMPLED, min(valid.shape))) if stride * finest >= OVERSAMPLED else 1
-        if block > 1:
-            spans = (slice(first, first + ROWS * block) for first in range(0, len(valid), ROWS * block))
-            parts = [self._means(raw[:, rows], valid[rows], block) for rows in spans]
-            values, valid = (
-                np.concatenate([part for part, _ in parts], axis=1),
-                np.concatenate([part for _, part in parts]),
-            )
-        else:
-            values = self._values(raw, valid)
+        block = max(1, min(OVERSAMPLED, *_decimated(self.source.shape, wanted))) if stride * finest >= OVERSAMPLED else 1
+        values, valid = self._averaged(wanted, block)
         ratio = [side / had for side, had in zip(_decimated(self.source.shape, wanted), self.source.shape, strict=True)]
         middles = (_middles(side, stride) for side in self.shape)
         at_rows, at_cols = self.placement.exact(*np.meshgrid(*middles, indexing="ij"))
@@ -129,9 +124,25 @@ class Layer:
     def overview_bytes(self, longest: int) -> int:
         """What `overview` takes at most, of a scene that is shown `longest` pixels long."""
         rows, cols = _decimated(self.source.shape, min(OVERSAMPLED * longest, max(self.source.shape)))
-        stored = max(np.dtype(dtype).itemsize for dtype in self.source.facts.dtypes)
+        planes, stored = self.source.planes, max(np.dtype(dtype).itemsize for dtype in self.source.facts.dtypes)
         # Values as they are stored, as float32 and where they are no data; masks.
-        return int(rows * cols * (self.source.planes * (stored + 5) + 4))
+        read = rows * cols * (planes * (stored + 5) + 4)
+        # Values as read, and three more of those that are averaged at a time; without averaging those are all.
+        few = rows if max(self.source.shape) <= OVERSAMPLED * longest else min(rows, OVERSAMPLED * ROWS)
+        averaged = rows * cols * (planes * FLOAT + 2) + few * cols * (2 * planes * FLOAT + 2)
+        stride = max(1, -(-max(self.shape) // longest))
+        shown = math.prod(-(-side // stride) for side in self.shape) * (planes * 2 * FLOAT + POSITIONS)
+        shown += rows * cols * (planes * FLOAT + 1) if few == rows else 0
+        return int(max(read, averaged, shown))
+
+    def _averaged(self, longest: int, block: int) -> Pixels:
+        """The source at most `longest` pixels long, what may be averaged of it averaged over blocks."""
+        raw, valid = self.source.decimated(longest)
+        if block == 1:
+            return self._values(raw, valid), valid
+        spans = (slice(first, first + ROWS * block) for first in range(0, len(valid), ROWS * block))
+        parts = [self._means(raw[:, rows], valid[rows], block) for rows in spans]
+        return np.concatenate([part for part, _ in parts], axis=1), np.concatenate([part for _, part in parts])
 
     def _means(self, raw: NDArray[np.float32], valid: NDArray[np.bool_], block: int) -> Pixels:
         """What may be averaged of stored values, averaged over blocks."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -298,6 +299,22 @@ def test_an_overview_keeps_within_its_size(raster, rgb, size):
     tile = open_scene(raster("a.tif", np.tile(rgb, (1, 3, 2)))).overview(size)
     assert max(tile.valid.shape) <= size
     assert tile.valid.all()
+
+
+@pytest.mark.parametrize("size", [200, 400, 700, 1000])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_an_overview_takes_no_more_memory_than_said(raster, size, dtype):
+    pixels = np.random.default_rng(0).integers(1, 255, (3 if dtype is np.uint8 else 2, 1000, 800)).astype(dtype)
+    path = raster("a.tif", -pixels / 10 if dtype is np.float32 else pixels)
+    with open_scene(path) if dtype is np.uint8 else open_scene(sar=path) as scene:
+        scene.overview(size)  # what is imported at the first call is no pixel
+        tracemalloc.start()
+        try:
+            scene.overview(size)
+            taken = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert taken <= scene.overview_bytes(size) <= 2.5 * taken
 
 
 def test_much_black_in_a_picture_is_worth_a_warning(raster, rgb):
