@@ -100,9 +100,10 @@ class Layer:
         longest = max(self.source.shape)
         finest = max(self.placement.scale)
         wanted = min(longest, max(1, round(longest * OVERSAMPLED / max(stride * finest, 1.0))))
-        block = max(1, min(OVERSAMPLED, *_decimated(self.source.shape, wanted))) if stride * finest >= OVERSAMPLED else 1
+        read = _decimated(self.source.shape, wanted)
+        block = max(1, min(OVERSAMPLED, *read)) if stride * finest >= OVERSAMPLED else 1
         values, valid = self._averaged(wanted, block)
-        ratio = [side / had for side, had in zip(_decimated(self.source.shape, wanted), self.source.shape, strict=True)]
+        ratio = [side / had for side, had in zip(read, self.source.shape, strict=True)]
         middles = (_middles(side, stride) for side in self.shape)
         at_rows, at_cols = self.placement.exact(*np.meshgrid(*middles, indexing="ij"))
         shown, seen = bilinear(

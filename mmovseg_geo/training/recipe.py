@@ -130,8 +130,8 @@ def read_recipe(path: Path) -> Recipe:
     """The recipe of a YAML file. Files in it are relative to it; MMOVSEG_SHARED stands for the data folder's parent.
 
     A recipe with `extends: FILE` has the settings of that one, from the same folder, except for those it gives itself:
-    a key of the top level as a whole, `optimization` with all that is in it. `without: [NAMES]` leaves sources of real
-    chips out, in the rounds too.
+    single ones of `text`, `simulated`, `augmentation` and `optimization`, lists as a whole. `without: [NAMES]` leaves
+    sources of real chips out, in the rounds too.
 
     Raises:
         ConfigError: a file that cannot be read, an unknown key, a value that does not fit.
@@ -176,7 +176,16 @@ def _listed(path: Path, *extending: str) -> tuple[dict[str, Any], list[str]]:
     if not isinstance(other, str) or Path(other).name != other or other in extending:
         raise ConfigError(f"{path}: `extends` is {other!r}; give the name of another recipe in the same folder.")
     extended, texts = _listed(path.parent / other, *extending)
-    return extended | listed, [*texts, text]
+    return _over(extended, listed), [*texts, text]
+
+
+def _over(extended: Mapping[str, Any], listed: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings over others; those of a group, such as `optimization`, one by one."""
+    merged = dict(extended)
+    for key, value in listed.items():
+        group = merged.get(key)
+        merged[key] = group | value if isinstance(group, dict) and isinstance(value, dict) else value
+    return merged
 
 
 def _without(names: Any, recipe: Recipe, path: Path) -> Recipe:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,9 +27,12 @@ def test_a_recipe_has_the_settings_of_the_one_it_extends(tmp_path: Path) -> None
     path = beside_the_bundled(tmp_path, "extends: mmovseg-compact.yaml")
     bundled = read_recipe(tmp_path / BUNDLED.name)
     assert read_recipe(path) == bundled
-    path.write_text("extends: mmovseg-compact.yaml\nlicence: MIT\nrounds: []\noptimization: {steps: 7}")
+    settings = "licence: MIT\nrounds: []\noptimization: {steps: 7, blend_step: null}"
+    path.write_text(f"extends: mmovseg-compact.yaml\n{settings}")
     other = read_recipe(path)
     assert (other.licence, other.num_steps, other.real) == ("MIT", 7, bundled.real)
+    # What a group of settings does not name stays as it was.
+    assert other.optimization == replace(bundled.optimization, steps=7, blend_step=None)
 
 
 def test_a_run_does_not_go_on_when_the_recipe_extended_has_changed(tmp_path: Path) -> None:
