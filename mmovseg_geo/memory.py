@@ -16,7 +16,7 @@ from mmovseg_geo.machine import free_bytes, give_back_freed, peak_of, resident_b
 from mmovseg_geo.models.segmenter import DeviceTransfer
 from mmovseg_geo.pipeline import WAITING, Journey, transfer_of, usual_batch
 from mmovseg_geo.rasters.ahead import READING, Reading, reading_of
-from mmovseg_geo.rasters.source import CACHE_BYTES, LEAST_CACHE
+from mmovseg_geo.rasters.source import CACHE_BYTES, LEAST_CACHE, caching
 from mmovseg_geo.settings import bytes_text
 from mmovseg_geo.stitch import Stitcher
 from mmovseg_geo.tiles import Batch, Tile
@@ -126,7 +126,8 @@ class Costs:
     def tried(cls, journey: Journey, afterwards: int = 0) -> Costs:
         """Measured with a tile from the middle of the scene, once to warm up."""
         windows = list(journey.windows())
-        tile = _as_if_seen(journey.scene.read(windows[len(windows) // 2]))
+        with caching(LEAST_CACHE):  # what is kept of files is counted by itself
+            tile = _as_if_seen(journey.scene.read(windows[len(windows) // 2]))
         pixels = (tile.optical, tile.sar, tile.optical_valid, tile.sar_valid)
         transfer = transfer_of(journey.segmenter)
         device: DeviceTransfer | None = getattr(journey.segmenter, "transfer", None)

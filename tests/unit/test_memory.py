@@ -12,7 +12,7 @@ from mmovseg_geo.models.segmenter import ON_HOST
 from mmovseg_geo.models.threshold import ThresholdSegmenter
 from mmovseg_geo.pipeline import Journey
 from mmovseg_geo.rasters.ahead import READING
-from mmovseg_geo.rasters.source import LEAST_CACHE
+from mmovseg_geo.rasters.source import LEAST_CACHE, environment
 from mmovseg_geo.settings import memory as parsed
 from mmovseg_geo.tiles import Tiling
 from mmovseg_geo.vocabulary import Vocabulary
@@ -111,6 +111,20 @@ def test_a_scene_that_is_empty_in_the_middle_takes_as_much_as_any(journey):
     fitted(Journey.of(scene, Watched(Vocabulary.of("a,b")), tiling=journey.tiling), 4, 4000 * MB)
     assert seen
     assert all(seen)
+
+
+def test_what_was_kept_of_files_before_is_let_go_and_counted_once(journey, monkeypatch):
+    kept = []
+
+    class Watched(MemoryScene):
+        def read(self, window):
+            kept.append(environment("a.tif").options["GDAL_CACHEMAX"])
+            return super().read(window)
+
+    monkeypatch.delenv("GDAL_CACHEMAX", raising=False)
+    scene = Watched(np.full((2000, 2000), 90, np.float32))
+    fitted(Journey.of(scene, journey.segmenter, tiling=journey.tiling), 4, 4000 * MB)
+    assert kept == [LEAST_CACHE]
 
 
 def test_on_a_gpu_its_memory_decides_the_batch(journey, monkeypatch):
