@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.optimize import minimize
 
 from mmovseg_geo.models.mmovseg.compact import SpeakingHead
 from mmovseg_geo.models.mmovseg.network import MMOVSeg
@@ -19,7 +20,12 @@ from mmovseg_geo.training.concepts import FALSE, TRUE, UNASKED
 
 STEPS = (1.0, 0.5, 0.25)
 ROUNDS = 3
-FACTORS = tuple(float(factor) for factor in np.geomspace(0.25, 4, 41))
+FACTORS = (0.1, 10.0)
+"""The least and the most that logits are multiplied by."""
+CLAIMS = np.arange(-6, 6.01, 0.125)
+"""What is tried to be added to the logits of a word that is told from a background."""
+FEWEST = 30
+"""Pixels that a word must be true of in a group, to say anything of how it is told from the rest."""
 RIDGE = 0.05
 """What is added to the likeness of a word to itself, so that words that are nearly the same lean alike."""
 
@@ -35,48 +41,105 @@ class Answers(NamedTuple):
 
 @torch.no_grad()
 def lean(network: MMOVSeg, words: tuple[str, ...], answers: Mapping[str, Answers]) -> Offsets:
-    """Set how far the network leans by what serves maps of the words best, and return it in logits (T,).
+    """Set how far words lean beside each other by what serves maps best, and return it in logits (T,), 0 in the mean.
 
     A weight for rare words in the loss and questions that seek out what is there make a network say yes more often
-    than maps do, or less. What is judged is the mean over groups of answers, half by each word alone at a score of one
-    half, half by the word with the highest score.
+    than maps do, or less. What is judged is the word with the highest score, in the mean over groups of answers.
     """
-    assert isinstance(network.head, SpeakingHead), "a compact network leans"
-    assert isinstance(network.text, TextTower), "a compact network carries its text tower"
     offsets = best_offsets(answers, len(words))
-    text_TC = network.head.hear(network.text.embed(words))
-    likeness = text_TC @ text_TC.T + RIDGE * torch.eye(len(words))
-    strength = torch.linalg.solve(likeness, torch.from_numpy(offsets).float())
-    network.head.leaning.add_(strength @ text_TC)
+    _head(network).leaning.add_(_linear(network, words, offsets))
     return offsets
 
 
 @torch.no_grad()
-def trust(network: MMOVSeg, answers: Mapping[str, Answers], offsets: Offsets) -> float:
-    """Multiply all logits by one number, which is returned, so that scores are as high as answers are right.
+def trust(network: MMOVSeg, answers: Mapping[str, Answers], offsets: Offsets) -> tuple[float, float]:
+    """Add one number to all logits and multiply them by another, so that scores are as high as answers are right.
 
-    Neither the sign of a logit nor which one is the highest changes. What is judged is how the score of the best word
-    agrees with how often it is true, on pixels of which one word is known to be true, in all groups alike.
+    Which word is the highest does not change. What is judged is how the score of the best word agrees with how often it
+    is true (Platt's scaling), on pixels of which one word is known to be true, in all groups alike.
+
+    Returns:
+        the factor and what is added before.
     """
-    assert isinstance(network.head, SpeakingHead), "a compact network leans"
-    factor = min(FACTORS, key=lambda factor: float(np.mean([_mistrust(a, offsets, factor) for a in answers.values()])))
-    last = network.head.decoder.head
-    last.weight.mul_(factor)
+    factor, shift = best_trust(answers, offsets)
+    head = _head(network)
+    last = head.decoder.head
     assert last.bias is not None, "the last layer has an offset"
-    last.bias.mul_(factor)
-    network.head.leaning.mul_(factor)
-    return factor
+    last.bias.add_(shift).mul_(factor)
+    for part in (last.weight, head.leaning, head.claiming):
+        part.mul_(factor)
+    return factor, shift
 
 
-def _mistrust(part: Answers, offsets: Offsets, factor: float) -> float:
-    """Mean cross-entropy of whether the best word is true, given its score."""
+@torch.no_grad()
+def claim(
+    network: MMOVSeg, words: tuple[str, ...], answers: Mapping[str, Answers], trusted: Offsets, factor: float
+) -> Offsets:
+    """Set how much further words lean where each is told from a background, and return it in logits (T,).
+
+    How often a word is true of maps of the world says little of a map whose user asks for this word. So each is judged
+    by itself as if it were true of half of the pixels.
+
+    Args:
+        trusted: what has been added to logits already, before they were multiplied by `factor`.
+    """
+    further = factor * (even_offsets(answers, trusted) - trusted)
+    _head(network).claiming.copy_(_linear(network, words, further))
+    return further
+
+
+def _head(network: MMOVSeg) -> SpeakingHead:
+    assert isinstance(network.head, SpeakingHead), "a compact network leans"
+    return network.head
+
+
+def _linear(network: MMOVSeg, words: tuple[str, ...], offsets: Offsets) -> torch.Tensor:
+    """A vector (C,) whose products with those of the words are the offsets, and are alike for words that are alike."""
+    assert isinstance(network.text, TextTower), "a compact network carries its text tower"
+    text_TC = _head(network).hear(network.text.embed(words))
+    likeness = text_TC @ text_TC.T + RIDGE * torch.eye(len(words))
+    vector: torch.Tensor = torch.linalg.solve(likeness, torch.from_numpy(offsets).float()) @ text_TC
+    return vector
+
+
+def best_trust(answers: Mapping[str, Answers], offsets: Offsets) -> tuple[float, float]:
+    """Factor and what is added before, by which the score of the best word tells best whether it is true."""
+    judged = [_of_the_best(part, offsets) for part in answers.values()]
+
+    def doubt(line: NDArray[np.float64]) -> float:
+        """Mean cross-entropy."""
+        logits = ((line[0] * highest + line[1], right) for highest, right in judged)
+        return float(np.mean([np.logaddexp(0, np.where(right, -z, z)).mean() for z, right in logits]))
+
+    slope, intercept = minimize(doubt, np.array([1.0, 0.0]), bounds=[FACTORS, (None, None)]).x
+    return float(slope), float(intercept / slope)
+
+
+def _of_the_best(part: Answers, offsets: Offsets) -> tuple[Offsets, NDArray[np.bool_]]:
+    """Logit of the best word, and whether it is true, of each pixel of which one word is known to be true."""
     is_true = part.truth == TRUE
     decided = is_true.sum(1) == 1
-    logits = factor * np.where(part.truth == UNASKED, -np.inf, part.logits + offsets)[decided]
+    logits = np.where(part.truth == UNASKED, -np.inf, part.logits + offsets)[decided]
     best = logits.argmax(1)
-    right = is_true[decided, best]
-    highest = logits.max(1)
-    return float(np.logaddexp(0, np.where(right, -highest, highest)).mean())
+    return logits.max(1), is_true[decided, best]
+
+
+def even_offsets(answers: Mapping[str, Answers], otherwise: Offsets) -> Offsets:
+    """For each word (T,) what is best added to its logits if it is true of every second pixel.
+
+    The IoU of a word is then the share of its pixels that are found over one and the share of others that are taken for
+    it. Words that hardly occur keep what they have `otherwise`.
+    """
+    found: Offsets = otherwise.copy()
+    for word in range(len(otherwise)):
+        judged = []
+        for logits, truth in answers.values():
+            true, false = (logits[truth[:, word] == said, word] for said in (TRUE, FALSE))
+            if min(len(true), len(false)) >= FEWEST:
+                judged.append([(true + move > 0).mean() / (1 + (false + move > 0).mean()) for move in CLAIMS])
+        if judged:
+            found[word] = CLAIMS[np.argmax(np.mean(judged, 0))]
+    return found
 
 
 def best_offsets(answers: Mapping[str, Answers], count: int) -> Offsets:
@@ -92,7 +155,7 @@ def best_offsets(answers: Mapping[str, Answers], count: int) -> Offsets:
                     tried[word] += move
                     if (value := judged(tried)) > best:
                         best, offsets = value, tried
-    return offsets
+    return np.asarray(offsets - offsets.mean())  # all alike change no winner
 
 
 def as_often_as_true(answers: Mapping[str, Answers], count: int) -> Offsets:
@@ -122,22 +185,14 @@ def judge(answers: Mapping[str, Answers]) -> Callable[[Offsets], float]:
 
 
 def quality(part: Answers, offsets: Offsets) -> float:
-    """Mean IoU of the words that occur: half of each alone, half of the best among those asked."""
+    """Mean IoU of the words that occur, of the best among those asked for each pixel."""
     logits = part.logits + offsets.astype(np.float32)
     is_true, is_false = part.truth == TRUE, part.truth == FALSE
-    there = is_true.any(0)
-    asked = is_true | is_false
     # Only pixels of which one word is known to be true tell which word should win.
     decided = is_true.sum(1) == 1
-    best = np.where(asked, logits, -np.inf).argmax(1)
+    best = np.where(is_true | is_false, logits, -np.inf).argmax(1)
     said = best[decided, None] == np.arange(logits.shape[1])
-    among = _iou(said, is_true[decided], is_false[decided])
-    return float((alone(Answers(logits, part.truth))[there].mean() + among[there].mean()) / 2)
-
-
-def alone(part: Answers) -> NDArray[np.float64]:
-    """IoU of each word (T,) at a score of one half."""
-    return _iou(part.logits > 0, part.truth == TRUE, part.truth == FALSE)
+    return float(_iou(said, is_true[decided], is_false[decided])[is_true.any(0)].mean())
 
 
 def _iou(said: NDArray[np.bool_], is_true: NDArray[np.bool_], is_false: NDArray[np.bool_]) -> NDArray[np.float64]:

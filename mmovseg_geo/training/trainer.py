@@ -21,7 +21,7 @@ from mmovseg_geo.models.mmovseg.compact import ConvOptical, SpeakingHead, build,
 from mmovseg_geo.models.mmovseg.network import MMOVSeg
 from mmovseg_geo.models.mmovseg.text_tower import TextTower
 from mmovseg_geo.training.augment import TrainingBatch, augmented
-from mmovseg_geo.training.calibration import lean, trust
+from mmovseg_geo.training.calibration import claim, lean, trust
 from mmovseg_geo.training.chips import Chips, load_all
 from mmovseg_geo.training.concepts import Concepts, read_concepts
 from mmovseg_geo.training.cosine_head import Cosines, SideHead, forward
@@ -62,7 +62,10 @@ def train(config: str | Path, out: str | Path, *, resume: bool = False) -> Path:
     answers = known.answers(network, trainer.head_of(network))
     offsets = lean(network, known.words, answers)
     logger.info("leaning  %s", dict(zip(known.words, offsets.tolist(), strict=True)))
-    logger.info("trust  %.3f", trust(network, answers, offsets))
+    factor, shift = trust(network, answers, offsets)
+    logger.info("trust  %.3f, after %.3f is added", factor, shift)
+    claims = claim(network, known.words, answers, offsets + shift, factor)
+    logger.info("claiming  %s", dict(zip(known.words, claims.tolist(), strict=True)))
     write_weights(path, network, recipe)
     return path
 

@@ -229,15 +229,24 @@ class SpeakingHead(CostHead):
 
     Attributes:
         vectors: (K, C) of the kinds.
-        leaning: (C) how far the logits of a word lean, linear in its vector, so that new words lean too. Training asks
-            for rare and frequent words alike; how often each is true in the end is for `leaning` to say. It is zero
-            until it is set, see `training.calibration`.
+        leaning: (C) how far the logits of a word lean where the optical image shows something, linear in its vector, so
+            that new words lean too. Training asks for rare and frequent words alike; how often each is true in the
+            end is for `leaning` to say. It is zero until it is set, see `training.calibration`.
+        claiming: (C) the same, wherever a word is told from a background: whoever asks for water alone has more of it
+            than the world; see `lean_for`.
     """
 
     def __init__(self, params: HeadParams, kinds: int) -> None:
         super().__init__(params)
         self.vectors = nn.Parameter(torch.randn(kinds, params.text_dim) * params.text_dim**-0.5, requires_grad=False)
         self.leaning = nn.Parameter(torch.zeros(params.text_dim), requires_grad=False)
+        self.claiming = nn.Parameter(torch.zeros(params.text_dim), requires_grad=False)
+
+    @torch.no_grad()
+    def lean_for(self, *, background: bool) -> None:
+        """Claim from now on as words do that are told from a background, or not, where one of the words is true."""
+        if not background:
+            self.claiming.zero_()
 
     def speak(self, dense_BKHW: Tensor) -> Tensor:
         """Logits of kinds in the space of the text (B, C, H, W); zero where all are alike."""
@@ -256,7 +265,9 @@ class SpeakingHead(CostHead):
         """As `CostHead`."""
         said, heard = (self.speak(clip_dense), self.speak(dense)), self.hear(text)
         logits = super().forward(*said, heard, clip_guidance, dino_guidance, appearance)
-        return logits + (heard @ self.leaning)[..., None, None]
+        # Where there is no optical image its features are zero. Chips with an optical image say how words lean.
+        seen = F.interpolate(clip_dense.any(1, keepdim=True).to(logits.dtype), logits.shape[-2:])
+        return logits + (heard @ self.leaning)[..., None, None] * seen + (heard @ self.claiming)[..., None, None]
 
     def hear(self, text: Tensor) -> Tensor:
         """Unit vectors (..., C) of words, half their own and half the mean of the kinds, the nearest counting most.

@@ -120,8 +120,11 @@ def mmovseg_compact(
         raise WeightsError(f"{found.path}: these weights are for {found.variant}, not for mmovseg-compact.")
     network = compact.build(compact.mmovseg_compact())
     load(network, found.tensors(), source=str(found.path))
+    asked = vocabulary_of(vocabulary, found)
+    assert isinstance(network.head, compact.SpeakingHead), "a compact network leans"
+    network.head.lean_for(background=asked.background is not None)
     return MMOVSegSegmenter(
-        "mmovseg-compact", network, CompactView(), vocabulary_of(vocabulary, found), found,
+        "mmovseg-compact", network, CompactView(), asked, found,
         gsd_m=gsd_m, device=device, precision=precision, synonyms=synonyms, compile=compile,
     )  # fmt: skip
 

@@ -71,6 +71,8 @@ class AreaStage(Stage):
         self.network: MMOVSeg = compact.build(compact.mmovseg_compact())
         load(self.network, weights.tensors(), source=str(weights.path))
         self.classes, self.view = classes, CompactView()
+        assert isinstance(self.network.head, compact.SpeakingHead), "a compact network leans"
+        self.network.head.lean_for(background=classes.background is not None)
         assert self.network.text is not None, "a compact network carries its text tower"
         self.network.text.requires_grad_(False)
         with torch.no_grad():

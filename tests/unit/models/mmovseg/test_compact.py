@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -11,10 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from mmovseg_geo.grid import Window
+from mmovseg_geo.models import load_segmenter
 from mmovseg_geo.models.mmovseg.compact import SpeakingHead, build, fuse_norms, image_planes, mmovseg_compact
 from mmovseg_geo.models.mmovseg.lite import Lite0
 from mmovseg_geo.models.mmovseg.network import MMOVSeg
+from mmovseg_geo.tiles import Batch, Tile
 from mmovseg_geo.training.kinds import KINDS
+from mmovseg_geo.vocabulary import Vocabulary
 
 
 @pytest.fixture(scope="module")
@@ -109,3 +114,16 @@ def test_the_word_of_a_kind_is_heard_as_it_is() -> None:
     head = SpeakingHead(mmovseg_compact().head, 5)
     head.vectors.copy_(torch.eye(5, 128))
     assert head.hear(head.vectors[2])[2] > 0.999
+
+
+def test_whoever_asks_for_water_alone_has_more_of_it_than_who_asks_for_a_map() -> None:
+    rng = np.random.default_rng(0)
+    pixels = rng.uniform(20, 90, (3, 64, 64)).astype(np.float32)
+    batch = Batch.stack([Tile(Window(0, 0, 64, 64), pixels, None, np.ones((64, 64), bool), None, 10.0)])
+    alone, among = (
+        torch.special.logit(load_segmenter("mmovseg-compact", vocabulary, gsd_m=10.0)(batch)[:, 0].double())
+        for vocabulary in (Vocabulary.of("water,trees", background=True), Vocabulary.of("water,trees"))
+    )
+    further = (alone - among).flatten()
+    assert 1 < further.mean() < 4
+    assert further.std() < 0.05  # scores are rounded
