@@ -24,8 +24,8 @@ FACTORS = (0.1, 10.0)
 """The least and the most that logits are multiplied by."""
 CLAIMS = np.arange(-6, 6.01, 0.125)
 """What is tried to be added to the logits of a word that is told from a background."""
-FEWEST = 30
-"""Pixels that a word must be true of in a group, to say anything of how it is told from the rest."""
+RARE = 0.02
+"""Share of a group's pixels below which a word says nothing of how it is told from the rest: it is of a few places."""
 RIDGE = 0.05
 """What is added to the likeness of a word to itself, so that words that are nearly the same lean alike."""
 
@@ -128,14 +128,14 @@ def even_offsets(answers: Mapping[str, Answers], otherwise: Offsets) -> Offsets:
     """For each word (T,) what is best added to its logits if it is true of every second pixel.
 
     The IoU of a word is then the share of its pixels that are found over one and the share of others that are taken for
-    it. Words that hardly occur keep what they have `otherwise`.
+    it. Words that are rare keep what they have `otherwise`.
     """
     found: Offsets = otherwise.copy()
     for word in range(len(otherwise)):
         judged = []
         for logits, truth in answers.values():
             true, false = (logits[truth[:, word] == said, word] for said in (TRUE, FALSE))
-            if min(len(true), len(false)) >= FEWEST:
+            if RARE <= len(true) / max(len(true) + len(false), 1) < 1:
                 judged.append([(true + move > 0).mean() / (1 + (false + move > 0).mean()) for move in CLAIMS])
         if judged:
             found[word] = CLAIMS[np.argmax(np.mean(judged, 0))]
