@@ -244,7 +244,7 @@ class SpeakingHead(CostHead):
 
     @torch.no_grad()
     def lean_for(self, *, background: bool) -> None:
-        """Claim from now on as words do that are told from a background, or not, where one of the words is true."""
+        """Keep what words claim where each is told from a `background`, or drop it where one of the words is true."""
         if not background:
             self.claiming.zero_()
 
