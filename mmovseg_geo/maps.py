@@ -122,8 +122,6 @@ def map_opened(
         labels = _of_one_image(
             run, scene, asked, lambda: _segmented(scene, segmenter, run, config, window, fit, timings, progress)
         )
-        if config.memory is not None:
-            give_back_freed()
         areas = _write_companions(scene, labels, staged, config, window, timings)
         report = _report(scene, segmenter, config, asked, areas)
         report["outputs"] = {kind: described(path) for kind, path in staged.items() if kind != "run"}
@@ -327,9 +325,11 @@ def _write_companions(
     from mmovseg_geo.report import write_preview
 
     staged["style"].write_text(raster_style(labels.vocabulary), encoding="utf-8")
+    _give_back_freed(config)
     with timed(timings, "areas"):
         areas = class_areas(labels)
     if "polygons" in staged:
+        _give_back_freed(config)
         with timed(timings, "polygons"):
             polygonize_to(
                 labels,
@@ -341,9 +341,16 @@ def _write_companions(
                 lco=config.lco,
             )
     if "preview" in staged:
+        _give_back_freed(config)
         with timed(timings, "preview"):
             write_preview(staged["preview"], scene, labels, areas=areas, window=window)
     return areas
+
+
+def _give_back_freed(config: SegmentConfig) -> None:
+    """Between steps of a run whose memory is limited: what one has freed would else be held while the next asks anew."""
+    if config.memory is not None:
+        give_back_freed()
 
 
 def _report(

@@ -128,7 +128,7 @@ class Layer:
         planes, stored = self.source.planes, max(np.dtype(dtype).itemsize for dtype in self.source.facts.dtypes)
         # Values as they are stored, as float32 and where they are no data; masks.
         read = rows * cols * (planes * (stored + 5) + 4)
-        # Values as read, and two more of each that is averaged at a time; where nothing is averaged, that is all of them.
+        # Values as read, and two more of those that are averaged at a time: of all where the file is small.
         few = rows if max(self.source.shape) <= OVERSAMPLED * longest else min(rows, OVERSAMPLED * ROWS)
         averaged = rows * cols * (planes * FLOAT + 2) + few * cols * (2 * planes * FLOAT + 2)
         stride = max(1, -(-max(self.shape) // longest))
