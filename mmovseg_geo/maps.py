@@ -348,7 +348,7 @@ def _write_companions(
 
 
 def _give_back_freed(config: SegmentConfig) -> None:
-    """Between steps of a run whose memory is limited: what one has freed would else be held while the next asks anew."""
+    """Between steps of a run with a limit: what one has freed would else be held while the next asks for more."""
     if config.memory is not None:
         give_back_freed()
 
