@@ -22,8 +22,9 @@ T = TypeVar("T")
 
 NEEDED = ("concepts", "text", "classes", "licence", "sources")
 """What a recipe must say."""
-EXTENDS, WITHOUT = "extends", "without"
-"""Keys of a recipe that differs from another one: the file of that one, and names of real chips it goes without."""
+EXTENDS, WITHOUT, REAL = "extends", "without", "real"
+"""Keys of a recipe that differs from another one: the file of that one, names of real chips it goes without, and those
+it changes."""
 
 
 @dataclass(frozen=True)
@@ -130,8 +131,8 @@ def read_recipe(path: Path) -> Recipe:
     """The recipe of a YAML file. Files in it are relative to it; MMOVSEG_SHARED stands for the data folder's parent.
 
     A recipe with `extends: FILE` has the settings of that one, from the same folder, except for those it gives itself:
-    single ones of `text`, `simulated`, `augmentation` and `optimization`, lists as a whole. `without: [NAMES]` leaves
-    sources of real chips out, in the rounds too.
+    single ones of `text`, `simulated`, `augmentation` and `optimization`, lists as a whole. `real: {NAME: {...}}` changes
+    single settings of real chips by their name, `without: [NAMES]` leaves some out, in the rounds too.
 
     Raises:
         ConfigError: a file that cannot be read, an unknown key, a value that does not fit.
@@ -176,7 +177,22 @@ def _listed(path: Path, *extending: str) -> tuple[dict[str, Any], list[str]]:
     if not isinstance(other, str) or Path(other).name != other or other in extending:
         raise ConfigError(f"{path}: `extends` is {other!r}; give the name of another recipe in the same folder.")
     extended, texts = _listed(path.parent / other, *extending)
+    if isinstance(listed.get(REAL), dict):
+        listed[REAL] = _changed(extended.get(REAL, []), listed[REAL], path)
     return _over(extended, listed), [*texts, text]
+
+
+def _changed(entries: list[dict[str, Any]], changes: Mapping[str, Any], path: Path) -> list[dict[str, Any]]:
+    """Real chips with changes to those named."""
+    known = [entry["name"] for entry in entries]
+    for name, change in changes.items():
+        if name not in known:
+            raise ConfigError(
+                f"{path}: there are no real chips named {name!r} to change. Named: {', '.join(known)}."
+            )
+        if not isinstance(change, dict):
+            raise ConfigError(f"{path}: `{name}` of `{REAL}` is {change!r}; give a mapping of settings.")
+    return [entry | changes.get(entry["name"], {}) for entry in entries]
 
 
 def _over(extended: Mapping[str, Any], listed: Mapping[str, Any]) -> dict[str, Any]:
