@@ -1,6 +1,6 @@
 """The last step of training: how far the words of a map lean toward yes or no.
 
-Shape suffixes: N pixels, T words, C channels of the text.
+Shape suffixes: N pixels, T words, K kinds of land cover.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize
+from torch.nn import functional as F
 
 from mmovseg_geo.models.mmovseg.compact import SpeakingHead
 from mmovseg_geo.models.mmovseg.network import MMOVSeg
@@ -26,9 +27,12 @@ CLAIMS = np.arange(-6, 6.01, 0.125)
 """What is tried to be added to the logits of a word that is told from a background."""
 RARE = 0.02
 """Share of a group's pixels below which a word says nothing of how it is told from the rest: it is of a few places."""
-RIDGE = 0.05
-"""What is added to the likeness of a word to itself, so that words that are nearly the same lean alike."""
 
+LEAST = 1e-2
+"""Share of the most that words lean together below which they are not told apart."""
+
+Words = Mapping[str, NDArray[np.bool_]]
+"""The words of a map, and which kinds of land cover (K,) each stands for."""
 Offsets = NDArray[np.float64]
 
 
@@ -40,14 +44,28 @@ class Answers(NamedTuple):
 
 
 @torch.no_grad()
-def lean(network: MMOVSeg, words: tuple[str, ...], answers: Mapping[str, Answers]) -> Offsets:
+def hear_as_on_maps(network: MMOVSeg, words: Words) -> None:
+    """Let each kind of land cover be heard as the word of the map that stands for it; others are heard as before.
+
+    Simulated scenes part a desert from a beach and from a field's bare soil, real maps do not: what the encoders say of
+    a real picture is the map's word. So "desert", whose nearest kind pictures seldom show, is heard as "bare ground".
+    """
+    head = _head(network)
+    covered_KT = torch.from_numpy(np.stack(list(words.values()), axis=1)).float()
+    meant_TC = F.normalize(_nearest(network, words) @ F.normalize(head.vectors, dim=-1), dim=-1)
+    of_a_word_K = covered_KT.any(1)
+    head.heard[of_a_word_K] = F.normalize(covered_KT @ meant_TC, dim=-1)[of_a_word_K]
+
+
+@torch.no_grad()
+def lean(network: MMOVSeg, words: Words, answers: Mapping[str, Answers]) -> Offsets:
     """Set how far words lean beside each other by what serves maps best, and return it in logits (T,), 0 in the mean.
 
     A weight for rare words in the loss and questions that seek out what is there make a network say yes more often
     than maps do, or less. What is judged is the word with the highest score, in the mean over groups of answers.
     """
     offsets = best_offsets(answers, len(words))
-    _head(network).leaning.add_(_linear(network, words, offsets))
+    _head(network).leaning.add_(_of_kinds(network, words, offsets))
     return offsets
 
 
@@ -72,20 +90,18 @@ def trust(network: MMOVSeg, answers: Mapping[str, Answers], offsets: Offsets) ->
 
 
 @torch.no_grad()
-def claim(
-    network: MMOVSeg, words: tuple[str, ...], answers: Mapping[str, Answers], trusted: Offsets, factor: float
-) -> Offsets:
+def claim(network: MMOVSeg, words: Words, answers: Mapping[str, Answers]) -> Offsets:
     """Set how much further words lean where each is told from a background, and return it in logits (T,).
 
     How often a word is true of maps of the world says little of a map whose user asks for this word. So each is judged
     by itself as if it were true of half of the pixels.
 
     Args:
-        trusted: what has been added to logits already, before they were multiplied by `factor`.
+        answers: of the network as it leans and is trusted.
     """
-    further = factor * (even_offsets(answers, trusted) - trusted)
-    _head(network).claiming.copy_(_linear(network, words, further))
-    return further
+    offsets = even_offsets(answers, len(words))
+    _head(network).claiming.copy_(_of_kinds(network, words, offsets))
+    return offsets
 
 
 def _head(network: MMOVSeg) -> SpeakingHead:
@@ -93,13 +109,22 @@ def _head(network: MMOVSeg) -> SpeakingHead:
     return network.head
 
 
-def _linear(network: MMOVSeg, words: tuple[str, ...], offsets: Offsets) -> torch.Tensor:
-    """A vector (C,) whose products with those of the words are the offsets, and are alike for words that are alike."""
+def _of_kinds(network: MMOVSeg, words: Words, offsets: Offsets) -> torch.Tensor:
+    """How far each kind of land cover leans (K,), so that words lean by the offsets (T,).
+
+    All kinds that a word stands for lean alike, by that word; those of several words by their mean; others do not lean.
+    So "gravel" leans as "bare ground" does, though sentences use them differently.
+    """
+    covered_KT = np.stack(list(words.values()), axis=1).astype(float)
+    covered_KT /= np.maximum(covered_KT.sum(1, keepdims=True), 1)
+    together_TT = _nearest(network, words).numpy() @ covered_KT
+    return torch.from_numpy(covered_KT @ np.linalg.lstsq(together_TT, offsets, rcond=LEAST)[0]).float()
+
+
+def _nearest(network: MMOVSeg, words: Words) -> torch.Tensor:
+    """Shares (T, K) of the kinds in what words mean."""
     assert isinstance(network.text, TextTower), "a compact network carries its text tower"
-    text_TC = _head(network).hear(network.text.embed(words))
-    likeness = text_TC @ text_TC.T + RIDGE * torch.eye(len(words))
-    vector: torch.Tensor = torch.linalg.solve(likeness, torch.from_numpy(offsets).float()) @ text_TC
-    return vector
+    return _head(network).nearest(network.text.embed(tuple(words)))
 
 
 def best_trust(answers: Mapping[str, Answers], offsets: Offsets) -> tuple[float, float]:
@@ -124,14 +149,14 @@ def _of_the_best(part: Answers, offsets: Offsets) -> tuple[Offsets, NDArray[np.b
     return logits.max(1), is_true[decided, best]
 
 
-def even_offsets(answers: Mapping[str, Answers], otherwise: Offsets) -> Offsets:
+def even_offsets(answers: Mapping[str, Answers], count: int) -> Offsets:
     """For each word (T,) what is best added to its logits if it is true of every second pixel.
 
     The IoU of a word is then the share of its pixels that are found over one and the share of others that are taken for
-    it. Words that are rare keep what they have `otherwise`.
+    it. Nothing is added to words that are rare, or of which it is not known where they are false.
     """
-    found: Offsets = otherwise.copy()
-    for word in range(len(otherwise)):
+    found = np.zeros(count)
+    for word in range(count):
         judged = []
         for logits, truth in answers.values():
             true, false = (logits[truth[:, word] == said, word] for said in (TRUE, FALSE))

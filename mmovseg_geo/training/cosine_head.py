@@ -40,7 +40,14 @@ class SideHead(nn.Module):
         self.cost, self.cosines, self.text, self.alone = cost, cosines, text, alone
 
     def forward(
-        self, clip_dense: Tensor, dense: Tensor, text: Tensor, clip_guidance: Guidance, dino_guidance: Guidance
+        self,
+        clip_dense: Tensor,
+        dense: Tensor,
+        text: Tensor,
+        clip_guidance: Guidance,
+        dino_guidance: Guidance,
+        *,
+        radar: Tensor | None = None,
     ) -> tuple[Tensor | None, list[Tensor], list[Tensor]]:
         """Logits, and of both roles the scaled cosines (B, T, H, W) and logits of land covers (B, K, H, W); of one role
         where a batch has no optical image."""
@@ -52,7 +59,9 @@ class SideHead(nn.Module):
             roles.insert(0, (0, clip_dense))
         scale, offset = self.cosines.scale, self.cosines.offset
         scaled = [scale[role] * cosine(self.cost.speak(maps), words_BTC) + offset[role] for role, maps in roles]
-        logits = None if self.alone else self.cost(clip_dense, dense, text, clip_guidance, dino_guidance)
+        logits = None
+        if not self.alone:
+            logits = self.cost(clip_dense, dense, text, clip_guidance, dino_guidance, radar=radar)
         return logits, scaled, [maps for _, maps in roles]
 
 

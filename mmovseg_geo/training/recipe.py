@@ -131,8 +131,8 @@ def read_recipe(path: Path) -> Recipe:
     """The recipe of a YAML file. Files in it are relative to it; MMOVSEG_SHARED stands for the data folder's parent.
 
     A recipe with `extends: FILE` has the settings of that one, from the same folder, except for those it gives itself:
-    single ones of `text`, `simulated`, `augmentation` and `optimization`, lists as a whole. `real: {NAME: {...}}` changes
-    single settings of real chips by their name, `without: [NAMES]` leaves some out, in the rounds too.
+    single ones of `text`, `simulated`, `augmentation` and `optimization`, lists as a whole. `real: {NAME: {...}}`
+    changes single settings of real chips by their name, `without: [NAMES]` leaves some out, in the rounds too.
 
     Raises:
         ConfigError: a file that cannot be read, an unknown key, a value that does not fit.
@@ -187,9 +187,7 @@ def _changed(entries: list[dict[str, Any]], changes: Mapping[str, Any], path: Pa
     known = [entry["name"] for entry in entries]
     for name, change in changes.items():
         if name not in known:
-            raise ConfigError(
-                f"{path}: there are no real chips named {name!r} to change. Named: {', '.join(known)}."
-            )
+            raise ConfigError(f"{path}: there are no real chips named {name!r} to change. Named: {', '.join(known)}.")
         if not isinstance(change, dict):
             raise ConfigError(f"{path}: `{name}` of `{REAL}` is {change!r}; give a mapping of settings.")
     return [entry | changes.get(entry["name"], {}) for entry in entries]

@@ -21,7 +21,7 @@ from mmovseg_geo.models.mmovseg.compact import ConvOptical, SpeakingHead, build,
 from mmovseg_geo.models.mmovseg.network import MMOVSeg
 from mmovseg_geo.models.mmovseg.text_tower import TextTower
 from mmovseg_geo.training.augment import TrainingBatch, augmented
-from mmovseg_geo.training.calibration import claim, lean, trust
+from mmovseg_geo.training.calibration import Offsets, claim, hear_as_on_maps, lean, trust
 from mmovseg_geo.training.chips import Chips, load_all
 from mmovseg_geo.training.concepts import Concepts, read_concepts
 from mmovseg_geo.training.cosine_head import Cosines, SideHead, forward
@@ -59,15 +59,21 @@ def train(config: str | Path, out: str | Path, *, resume: bool = False) -> Path:
     known = Validation.of(recipe, trainer.concepts, simulated=0)
     if not known.batches:
         known = Validation.of(recipe, trainer.concepts, seed=CALIBRATION_SEED)
-    answers = known.answers(network, trainer.head_of(network))
-    offsets = lean(network, known.words, answers)
-    logger.info("leaning  %s", dict(zip(known.words, offsets.tolist(), strict=True)))
+    hear_as_on_maps(network, known.kinds)
+    head = trainer.head_of(network)
+    answers = known.answers(network, head)
+    offsets = lean(network, known.kinds, answers)
+    logger.info("leaning  %s", _by_word(known.words, offsets))
     factor, shift = trust(network, answers, offsets)
     logger.info("trust  %.3f, after %.3f is added", factor, shift)
-    claims = claim(network, known.words, answers, offsets + shift, factor)
-    logger.info("claiming  %s", dict(zip(known.words, claims.tolist(), strict=True)))
+    claims = claim(network, known.kinds, known.answers(network, head))
+    logger.info("claiming  %s", _by_word(known.words, claims))
     write_weights(path, network, recipe)
     return path
+
+
+def _by_word(words: Sequence[str], numbers: Offsets) -> str:
+    return ", ".join(f"{word} {number:.2f}" for word, number in zip(words, numbers, strict=True))
 
 
 def train_recipe(recipe: Recipe, folder: Path, *, resume: bool = False) -> Trainer:
@@ -300,9 +306,8 @@ def _name_kinds(network: MMOVSeg) -> None:
     """Give every kind of land cover the mean vector of its words."""
     assert isinstance(network.head, SpeakingHead), "a compact network has such a head"
     assert isinstance(network.text, TextTower), "a compact network carries its text tower"
-    for vector, words in zip(network.head.vectors, KINDS.values(), strict=True):
-        words_TC = network.text.embed(words)
-        vector.copy_(nn.functional.normalize(words_TC.mean(0), dim=0))
+    means = [network.text.embed(words).mean(0) for words in KINDS.values()]
+    network.head.name(nn.functional.normalize(torch.stack(means), dim=-1))
 
 
 def _norms(network: nn.Module) -> list[nn.BatchNorm2d]:

@@ -60,6 +60,18 @@ class Validation:
                 groups[real.name] = _batches(chips, settings)
         return cls(groups, concepts)
 
+    @property
+    def kinds(self) -> dict[str, NDArray[np.bool_]]:
+        """The words, and the kinds of land cover (K,) that each stands for: all that it covers, but for those that a
+        label of finer maps tells from the rest, as "building" is told from the rest of a built-up area."""
+        count = self.concepts.possible.shape[1]  # the first labels are the kinds
+        labels_LK, found = self.concepts.possible[count:], {}
+        for word in self.words:
+            covers_K = self.concepts.truth[:count, self._number(word)] == TRUE
+            finer_L = (labels_LK <= covers_K).all(1) & (labels_LK < covers_K).any(1)
+            found[word] = covers_K & ~labels_LK[finer_L].any(0)
+        return found
+
     @torch.inference_mode()
     def answers(self, network: MMOVSeg, head: nn.Module) -> dict[str, Answers]:
         """Logits and truth of each group, at the middle of every `EVERY`-th pixel."""

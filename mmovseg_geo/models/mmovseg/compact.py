@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from mmovseg_geo.errors import WeightsError
 from mmovseg_geo.models.mmovseg.features import OpticalFeatures, Pyramid, Size
 from mmovseg_geo.models.mmovseg.head import CostHead
 from mmovseg_geo.models.mmovseg.lite import Inverted, Lite0, Separable
@@ -23,6 +24,8 @@ from mmovseg_geo.models.mmovseg.network import Adapters, MMOVSeg
 from mmovseg_geo.models.mmovseg.params import HeadParams
 from mmovseg_geo.models.mmovseg.preprocessing import resize
 from mmovseg_geo.models.mmovseg.text_tower import TextParams, TextTower
+from mmovseg_geo.models.state_dict import load
+from mmovseg_geo.models.weights import Weights
 
 MEAN, STD = 115.0, 55.0
 """Of both sensors in 0..255."""
@@ -101,6 +104,22 @@ def build(params: CompactParams) -> MMOVSeg:
         head=_sensitive(_without_tile_statistics(SpeakingHead(head, params.kinds))),
         text=TextTower(params.text),
     ).to(memory_format=torch.channels_last)
+
+
+def trained(weights: Weights) -> MMOVSeg:
+    """The network of a weights file.
+
+    Raises:
+        WeightsError: the file is damaged, is another network's, or was written before words were heard as now.
+    """
+    network, state = build(mmovseg_compact()), weights.tensors()
+    if "head.leaning" in state and "head.heard" not in state:
+        raise WeightsError(
+            f"{weights.path}: written by an earlier version of mmovseg, in which words were heard otherwise.\n"
+            "  Train again with this version (`mmovseg train`), or go back to the one that wrote the file."
+        )
+    load(network, state, source=str(weights.path))
+    return network
 
 
 class Trunk(nn.Module):
@@ -227,20 +246,31 @@ class SpeakingHead(CostHead):
     both together say, and logits of zero, as where a sensor is missing, say nothing. Words are heard half as they are,
     half as their nearest kinds, see `hear`.
 
+    A word leans as the kinds nearest to it do, in the mean, so that new words lean too.
+
     Attributes:
-        vectors: (K, C) of the kinds.
-        leaning: (C) how far the logits of a word lean where the optical image shows something, linear in its vector, so
-            that new words lean too. Training asks for rare and frequent words alike; how often each is true in the
-            end is for `leaning` to say. It is zero until it is set, see `training.calibration`.
-        claiming: (C) the same, wherever a word is told from a background: whoever asks for water alone has more of it
+        vectors: (K, C) of the kinds, as the encoders mean them.
+        heard: (K, C) the same, as users mean them: a desert is bare ground on most maps. They are those of `vectors`
+            until they are set, see `training.calibration`.
+        leaning: (K) how far the logits of each kind lean where the optical image alone shows something. Training asks
+            for rare and frequent words alike; how often each is true in the end is for `leaning` to say. It is zero
+            until it is set, see `training.calibration`.
+        claiming: (K) the same, wherever a word is told from a background: whoever asks for water alone has more of it
             than the world; see `lean_for`.
     """
 
     def __init__(self, params: HeadParams, kinds: int) -> None:
         super().__init__(params)
         self.vectors = nn.Parameter(torch.randn(kinds, params.text_dim) * params.text_dim**-0.5, requires_grad=False)
-        self.leaning = nn.Parameter(torch.zeros(params.text_dim), requires_grad=False)
-        self.claiming = nn.Parameter(torch.zeros(params.text_dim), requires_grad=False)
+        self.heard = nn.Parameter(self.vectors.detach().clone(), requires_grad=False)
+        self.leaning = nn.Parameter(torch.zeros(kinds), requires_grad=False)
+        self.claiming = nn.Parameter(torch.zeros(kinds), requires_grad=False)
+
+    @torch.no_grad()
+    def name(self, vectors_KC: Tensor) -> None:
+        """Give the kinds vectors, as which they are heard too."""
+        self.vectors.copy_(vectors_KC)
+        self.heard.copy_(vectors_KC)
 
     @torch.no_grad()
     def lean_for(self, *, background: bool) -> None:
@@ -261,13 +291,23 @@ class SpeakingHead(CostHead):
         clip_guidance: tuple[Tensor, ...],
         dino_guidance: tuple[Tensor, ...],
         appearance: Tensor | None = None,
+        *,
+        radar: Tensor | None = None,
     ) -> Tensor:
         """As `CostHead`."""
-        said, heard = (self.speak(clip_dense), self.speak(dense)), self.hear(text)
-        logits = super().forward(*said, heard, clip_guidance, dino_guidance, appearance)
-        # Where there is no optical image its features are zero. Chips with an optical image say how words lean.
-        seen = F.interpolate(clip_dense.any(1, keepdim=True).to(logits.dtype), logits.shape[-2:])
-        return logits + (heard @ self.leaning)[..., None, None] * seen + (heard @ self.claiming)[..., None, None]
+        said, nearest = (self.speak(clip_dense), self.speak(dense)), self.nearest(text)
+        logits = super().forward(*said, self.hear(text), clip_guidance, dino_guidance, appearance)
+        # Chips that only the optical image shows say how words lean. Features of what is not seen are zero.
+        alone = clip_dense.any(1, keepdim=True)
+        if radar is not None:
+            alone &= ~radar.any(1, keepdim=True)
+        seen = F.interpolate(alone.to(logits.dtype), logits.shape[-2:])
+        return logits + (nearest @ self.leaning)[..., None, None] * seen + (nearest @ self.claiming)[..., None, None]
+
+    def nearest(self, text: Tensor) -> Tensor:
+        """Shares (..., K) of the kinds in what words mean, the nearest counting most; they add up to 1."""
+        cosines = F.normalize(text, dim=-1) @ F.normalize(self.vectors, dim=-1).T
+        return (cosines / NEARNESS).softmax(-1)
 
     def hear(self, text: Tensor) -> Tensor:
         """Unit vectors (..., C) of words, half their own and half the mean of the kinds, the nearest counting most.
@@ -275,9 +315,8 @@ class SpeakingHead(CostHead):
         Much of a rare word's vector ("steppe", "copse") points where no kind does. By its own it would be weakly true
         of its kind and lose every pixel to a word that training asked for; an absurd one stays far from all kinds.
         """
-        own, kinds_KC = F.normalize(text, dim=-1), F.normalize(self.vectors, dim=-1)
-        shares = (own @ kinds_KC.T / NEARNESS).softmax(-1)
-        return F.normalize(own + F.normalize(shares @ kinds_KC, dim=-1), dim=-1)
+        own, kinds_KC = F.normalize(text, dim=-1), F.normalize(self.heard, dim=-1)
+        return F.normalize(own + F.normalize(self.nearest(text) @ kinds_KC, dim=-1), dim=-1)
 
 
 def _without_tile_statistics(head: CostHead) -> CostHead:

@@ -55,6 +55,8 @@ class CostHead(nn.Module):
         clip_guidance, dino_guidance: `len(guidance_dims)` maps each, map i (B, guidance_dims[i], H * 2 ** (i + 1),
             W * 2 ** (i + 1)), coarse to fine.
         appearance (B, C, H, W): what guides the window attention; `clip_dense` when left out.
+        radar (B, C, H, W): the part of SAR in `dense`, for heads to which it matters who sees something; this one adds
+            nothing for it.
     Zero features, as where a sensor is missing, are allowed. Output: logits (B, T, H, W times `upsampling`).
 
     In inference a few classes are taken at a time, so that those at work take no more than `chunk_bytes` (None: what
@@ -80,6 +82,8 @@ class CostHead(nn.Module):
         clip_guidance: tuple[Tensor, ...],
         dino_guidance: tuple[Tensor, ...],
         appearance: Tensor | None = None,
+        *,
+        radar: Tensor | None = None,
     ) -> Tensor:
         text_BTC = F.normalize(text if text.ndim == 3 else text.expand(len(dense), -1, -1), dim=-1)
         at_once = self._classes_at_once(dense)

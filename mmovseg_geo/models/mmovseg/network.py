@@ -69,17 +69,19 @@ class MMOVSeg(nn.Module):
             raise ValueError("neither an optical nor a SAR image")
         seen = []
         clip: Pyramid | None = None
+        radar: Tensor | None = None
         if optical is not None:
             features = self.optical(optical, size)
             clip = _masked((*self.adapters.of_clip(features), features.dense), optical_valid)
             seen.append(_masked(self.adapters.of_optical(features.pyramid), optical_valid))
         if sar is not None:
             seen.append(_masked(self.adapters.of_sar(self.sar(sar, size)), sar_valid))
+            radar = seen[-1][-1]
         *dino_guidance, dense = (sum(maps[1:], start=maps[0]) for maps in zip(*seen, strict=True))
         if clip is None:
             clip = tuple(torch.zeros_like(map_) for map_ in (*dino_guidance, dense))
         *clip_guidance, clip_dense = clip
-        logits: Tensor = self.head(clip_dense, dense, text, tuple(clip_guidance), tuple(dino_guidance))
+        logits: Tensor = self.head(clip_dense, dense, text, tuple(clip_guidance), tuple(dino_guidance), radar=radar)
         return logits
 
 

@@ -18,7 +18,6 @@ from mmovseg_geo.models.compute import device_of, dtype_of, mixed, stored_in
 from mmovseg_geo.models.mmovseg import compact
 from mmovseg_geo.models.mmovseg.network import MMOVSeg
 from mmovseg_geo.models.mmovseg.views import CompactView, Forward, Pixels, View
-from mmovseg_geo.models.state_dict import load
 from mmovseg_geo.models.transfer import nothing_seen, transfer_to
 from mmovseg_geo.models.weights import Weights, bundled_weights, open_weights
 from mmovseg_geo.tiles import Batch, Sensor
@@ -118,8 +117,7 @@ def mmovseg_compact(
     found = bundled_weights() if weights is None else open_weights(weights)
     if found.variant != "mmovseg-compact":
         raise WeightsError(f"{found.path}: these weights are for {found.variant}, not for mmovseg-compact.")
-    network = compact.build(compact.mmovseg_compact())
-    load(network, found.tensors(), source=str(found.path))
+    network = compact.trained(found)
     asked = vocabulary_of(vocabulary, found)
     assert isinstance(network.head, compact.SpeakingHead), "a compact network leans"
     network.head.lean_for(background=asked.background is not None)

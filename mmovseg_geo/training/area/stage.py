@@ -22,7 +22,6 @@ from mmovseg_geo.models import SEGMENTERS, registry
 from mmovseg_geo.models.mmovseg import compact
 from mmovseg_geo.models.mmovseg.network import MMOVSeg
 from mmovseg_geo.models.mmovseg.views import CompactView, Pixels
-from mmovseg_geo.models.state_dict import load
 from mmovseg_geo.models.weights import Weights, bundled_weights, open_weights
 from mmovseg_geo.report import colored
 from mmovseg_geo.training.area.loss import labelled_loss
@@ -68,8 +67,7 @@ class AreaStage(Stage):
 
     def __init__(self, weights: Weights, classes: Vocabulary) -> None:
         super().__init__()
-        self.network: MMOVSeg = compact.build(compact.mmovseg_compact())
-        load(self.network, weights.tensors(), source=str(weights.path))
+        self.network: MMOVSeg = compact.trained(weights)
         self.classes, self.view = classes, CompactView()
         assert isinstance(self.network.head, compact.SpeakingHead), "a compact network leans"
         self.network.head.lean_for(background=classes.background is not None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,13 +11,16 @@ import timm
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 from torch import nn
 
+from mmovseg_geo.errors import WeightsError
 from mmovseg_geo.grid import Window
 from mmovseg_geo.models import load_segmenter
-from mmovseg_geo.models.mmovseg.compact import SpeakingHead, build, fuse_norms, image_planes, mmovseg_compact
+from mmovseg_geo.models.mmovseg.compact import SpeakingHead, build, fuse_norms, image_planes, mmovseg_compact, trained
 from mmovseg_geo.models.mmovseg.lite import Lite0
 from mmovseg_geo.models.mmovseg.network import MMOVSeg
+from mmovseg_geo.models.weights import bundled_weights, open_weights
 from mmovseg_geo.tiles import Batch, Tile
 from mmovseg_geo.training.kinds import KINDS
 from mmovseg_geo.vocabulary import Vocabulary
@@ -90,7 +94,7 @@ def test_a_sure_encoder_says_the_vector_of_its_kind() -> None:
 def test_two_sensors_that_agree_are_surer_than_one() -> None:
     torch.manual_seed(0)
     head = SpeakingHead(mmovseg_compact().head, 5)
-    head.vectors.requires_grad_(False).copy_(torch.eye(5, 128))
+    head.name(torch.eye(5, 128))
     one = torch.tensor([1.0, 0, 0, 0, 0]).reshape(1, 5, 1, 1)
     alone, both = (head.speak(logits)[0, 0] for logits in (one, one + one))
     assert both > alone > 0
@@ -101,7 +105,7 @@ def test_two_sensors_that_agree_are_surer_than_one() -> None:
 def test_a_word_is_heard_nearer_to_its_kind(seed: int, share: float) -> None:
     torch.manual_seed(seed)
     head = SpeakingHead(mmovseg_compact().head, 5)
-    head.vectors.copy_(torch.eye(5, 128))
+    head.name(torch.eye(5, 128))
     kinds, elsewhere = torch.rand(5), torch.nn.functional.pad(torch.randn(123), (5, 0))
     word = torch.nn.functional.pad(share * kinds / kinds.norm(), (0, 123)) + (1 - share) * elsewhere / elsewhere.norm()
     heard, kind = head.hear(word), int(word[:5].argmax())
@@ -112,7 +116,7 @@ def test_a_word_is_heard_nearer_to_its_kind(seed: int, share: float) -> None:
 
 def test_the_word_of_a_kind_is_heard_as_it_is() -> None:
     head = SpeakingHead(mmovseg_compact().head, 5)
-    head.vectors.copy_(torch.eye(5, 128))
+    head.name(torch.eye(5, 128))
     assert head.hear(head.vectors[2])[2] > 0.999
 
 
@@ -127,3 +131,12 @@ def test_whoever_asks_for_water_alone_has_more_of_it_than_who_asks_for_a_map() -
     further = (alone - among).flatten()
     assert 1 < further.mean() < 4
     assert further.std() < 0.05  # scores are rounded
+
+
+def test_weights_of_an_earlier_version_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    bundled = bundled_weights()
+    state = {name: value for name, value in bundled.tensors().items() if name != "head.heard"}
+    path = tmp_path / "earlier.safetensors"
+    save_file(state, path, metadata=bundled.details)
+    with pytest.raises(WeightsError, match=r"earlier.safetensors: written by an earlier version.*\n.*Train again"):
+        trained(open_weights(path))
