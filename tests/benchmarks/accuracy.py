@@ -201,9 +201,17 @@ TREES, SAMPLE = 120, 200_000
 
 
 def forest_table(root: Path, recipe: Path) -> None:
-    """The floor: a random forest of pixels, trained on the chips that the recipe trains on, scored on the others.
+    """The floor: a random forest of pixels, trained on the chips that the recipe trains on, scored on the others."""
+    values = iou_of(forest(root, recipe))
+    print(f"\nrandom forest on the same chips: mIoU {values.mean():.3f}")
+    print("  ".join(f"{name} {value:.3f}" for name, value in zip(HLS_WORDS, values, strict=True)))
 
-    It sees red, green, blue, and their mean and deviation over 5 x 5 pixels.
+
+def forest(root: Path, recipe: Path) -> NDArray[np.float64]:
+    """Confusion (6, 6) of a random forest on the chips that a recipe leaves out.
+
+    It sees red, green, blue, and their mean and deviation over 5 x 5 pixels, and learns from all other chips, those of
+    calibration too.
     """
     from sklearn.ensemble import RandomForestClassifier
 
@@ -211,10 +219,7 @@ def forest_table(root: Path, recipe: Path) -> None:
     rows = np.random.default_rng(1).choice(len(known), SAMPLE, replace=False)
     found = RandomForestClassifier(TREES, class_weight="balanced", min_samples_leaf=5, n_jobs=-1, random_state=0)
     found.fit(known[rows], known_truth[rows])
-    confusion = np.bincount(6 * truth.astype(int) + found.predict(unseen), minlength=36).reshape(6, 6).astype(float)
-    values = iou_of(confusion)
-    print(f"\nrandom forest on the same chips: mIoU {values.mean():.3f}")
-    print("  ".join(f"{name} {value:.3f}" for name, value in zip(HLS_WORDS, values, strict=True)))
+    return np.bincount(6 * truth.astype(int) + found.predict(unseen), minlength=36).reshape(6, 6).astype(float)
 
 
 def _pixels(root: Path, recipe: Path, *, left_out: bool) -> tuple[NDArray[np.float32], Labels]:
