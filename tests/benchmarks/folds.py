@@ -1,8 +1,8 @@
 """`python -m tests.benchmarks.folds FOLD2 FOLD3`: the cross-validation by places of the bundled model, as a table.
 
-FOLD2 and FOLD3 are the weights that configs/train/mmovseg-compact-fold2.yaml and -fold3.yaml give; the first fold is the
-bundled model. Every chip of hls_worldcover is mapped once, by weights that have not seen its place, and by a random
-forest of pixels that was trained on the same chips as they. Needs the shared data (MMOVSEG_SHARED).
+FOLD2 and FOLD3 are the weights that configs/train/mmovseg-compact-fold2.yaml and -fold3.yaml give; the bundled model is
+that of the first fold. Every chip of hls_worldcover is mapped once, by weights that have not seen its place, and by a
+random forest of pixels that was trained on the same chips. Needs the shared data (MMOVSEG_SHARED).
 """
 
 from __future__ import annotations
