@@ -19,6 +19,7 @@ from pathlib import Path
 
 from mmovseg_geo.benchmark.scene import make_scene
 from mmovseg_geo.models import registry
+from tests.benchmarks.processes import measured
 from tests.benchmarks.random_weights import provide
 from tests.benchmarks.scenes import make_sparse_scene
 
@@ -51,7 +52,7 @@ def segment(
     with tempfile.TemporaryDirectory(dir=folder or Path(inputs[0]).parent) as out:
         command = [sys.executable, "-m", "mmovseg_cli", "segment", *map(str, inputs), "-o", f"{out}/map"]
         command += ["--classes", CLASSES, "--no-polygons", "-q", *options]
-        figures = spent(command)
+        figures = measured(command)
         (run,) = Path(out, "map").glob("*_run.json")
         seconds = json.loads(run.read_text(encoding="utf-8"))["timings_s"]["stream"]
     height, width = (side, side) if side else (int(part) for part in Path(inputs[0]).stem.split("_")[1].split("x"))
@@ -167,21 +168,9 @@ def start() -> None:
                 words = ["segment", *(str(here / f"scene_{sensor}.tif") for sensor in ("rgb", "sar"))]
                 words += ["--classes", CLASSES, "-o", f"{out}/map", "-q"]
                 found[way].append(
-                    spent([sys.executable, "-c", f"{before}from mmovseg_cli.app import app; app({words})"])
+                    measured([sys.executable, "-c", f"{before}from mmovseg_cli.app import app; app({words})"])
                 )
     table([(way, {key: statistics.median(one[key] for one in each) for key in each[0]}) for way, each in found.items()])
-
-
-def spent(command: list[str]) -> dict[str, float]:
-    """Seconds and peak resident megabytes of a command."""
-    started = time.perf_counter()
-    quiet = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
-    pid = os.posix_spawn(command[0], command, os.environ, file_actions=quiet)
-    _, status, usage = os.wait4(pid, 0)
-    if os.waitstatus_to_exitcode(status):
-        raise SystemExit(f"{' '.join(command)} failed")
-    wall, processor = time.perf_counter() - started, usage.ru_utime + usage.ru_stime
-    return {"wall_s": wall, "cpu_s": processor, "peak_mb": usage.ru_maxrss / 1024}
 
 
 def upsampler(side: int | None) -> None:
