@@ -27,10 +27,8 @@ CLAIMS = np.arange(-6, 6.01, 0.125)
 """What is tried to be added to the logits of a word that is told from a background."""
 RARE = 0.02
 """Share of a group's pixels below which a word says nothing of how it is told from the rest: it is of a few places."""
-
 LEAST = 1e-2
 """Share of the most that words lean together below which they are not told apart."""
-
 Words = Mapping[str, NDArray[np.bool_]]
 """The words of a map, and which kinds of land cover (K,) each stands for."""
 Offsets = NDArray[np.float64]

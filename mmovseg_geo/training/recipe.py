@@ -170,6 +170,8 @@ def _listed(path: Path, *extending: str) -> tuple[dict[str, Any], list[str]]:
     if not isinstance(listed, dict):
         raise ConfigError(f"{path}: expected a mapping of settings.")
     if EXTENDS not in listed:
+        if isinstance(listed.get(REAL), dict):
+            raise ConfigError(f"{path}: `{REAL}` changes real chips by name; say which recipe's with `extends: FILE`.")
         return listed, [text]
     other = listed.pop(EXTENDS)
     # Files in a recipe are relative to it, so those of one in another folder would be looked for in the wrong place.
@@ -184,13 +186,13 @@ def _listed(path: Path, *extending: str) -> tuple[dict[str, Any], list[str]]:
 
 def _changed(entries: list[dict[str, Any]], changes: Mapping[str, Any], path: Path) -> list[dict[str, Any]]:
     """Real chips with changes to those named."""
-    known = [entry["name"] for entry in entries]
+    known = [str(entry.get("name")) for entry in entries]
     for name, change in changes.items():
         if name not in known:
             raise ConfigError(f"{path}: there are no real chips named {name!r} to change. Named: {', '.join(known)}.")
         if not isinstance(change, dict):
             raise ConfigError(f"{path}: `{name}` of `{REAL}` is {change!r}; give a mapping of settings.")
-    return [entry | changes.get(entry["name"], {}) for entry in entries]
+    return [entry | changes.get(name, {}) for name, entry in zip(known, entries, strict=True)]
 
 
 def _over(extended: Mapping[str, Any], listed: Mapping[str, Any]) -> dict[str, Any]:

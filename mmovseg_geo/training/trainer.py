@@ -285,13 +285,23 @@ class Trainer:
         partial.replace(self.folder / "checkpoint.pt")
 
     def restore(self) -> None:
-        """Go on from the checkpoint of the folder, where there is one."""
+        """Go on from the checkpoint of the folder, where there is one.
+
+        Raises:
+            ConfigError: it was written by a version whose network was another.
+        """
         path = self.folder / "checkpoint.pt"
         if not path.is_file():
             return
         state = torch.load(path, weights_only=True)
-        for name in ("network", "averaged", "cosines", "optimizer"):
-            getattr(self, name).load_state_dict(state[name])
+        try:
+            for name in ("network", "averaged", "cosines", "optimizer"):
+                getattr(self, name).load_state_dict(state[name])
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise ConfigError(
+                f"{path}: of another network than this version of mmovseg trains.\n"
+                "  Train in another folder, or go on with the version that wrote it."
+            ) from error
         self.step, self.earlier = state["step"], state.get("earlier")
         logger.info("going on from step %d", self.step)
 

@@ -86,6 +86,7 @@ def test_buildings_are_all_that_the_recipe_without_them_lacks() -> None:
         ("extends: mmovseg-compact.yaml\nwithout: [roofs]", "no real chips named 'roofs'.*rgb_buildings"),
         ("extends: mmovseg-compact.yaml\nwithout: roofs", "give a list"),
         ("extends: mmovseg-compact.yaml\nreal: {roofs: {copies: 1}}", "no real chips named 'roofs'.*rgb_buildings"),
+        ("real: {rgb_buildings: {copies: 2}}", "say which recipe's with `extends: FILE`"),
         ("extends: mmovseg-compact.yaml\nreal: {rgb_buildings: 1}", "give a mapping of settings"),
         ("extends: mmovseg-compact.yaml\nlicense: MIT", "licence"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -104,6 +105,15 @@ def test_a_folder_with_a_run_is_not_overwritten(finished: Path) -> None:
 def test_another_recipe_does_not_go_on_with_a_run(finished: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="another recipe"):
         train(recipe(tmp_path, learning_rate=1e-4), finished, resume=True)
+
+
+def test_a_checkpoint_of_another_version_is_refused_with_what_to_do(finished: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    state = torch.load(run / "checkpoint.pt", weights_only=True)
+    del state["network"]["head.heard"]
+    torch.save(state, run / "checkpoint.pt")
+    with pytest.raises(ConfigError, match=r"checkpoint.pt: of another network.*\n.*another folder"):
+        train(finished.parent / "recipe.yaml", run, resume=True)
 
 
 def test_a_resumed_run_ends_like_an_uninterrupted_one(finished: Path, tmp_path: Path) -> None:
