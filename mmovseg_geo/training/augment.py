@@ -5,7 +5,7 @@ Shape suffixes: B chips, C bands, H rows, W columns.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,9 +16,12 @@ from torch.nn import functional as F
 
 from mmovseg_geo.rasters.radiometry import BRIGHT_REFLECTANCE, CO_POLARIZED_DB, CROSS_POLARIZED_DB
 from mmovseg_geo.simulate import add_clouds
+from mmovseg_geo.simulate.noise import fractal
 from mmovseg_geo.training.chips import SAR_LOWEST_DB, SAR_STEP_DB, UNKNOWN, Chips
 
 Generator = np.random.Generator
+ALIKE_GSD = 4.0
+"""Ratio of ground sampling distances up to which an image may stand in the place of another."""
 OPAQUE = 0.6
 """Opacity of a cloud that hides what lies under it."""
 
@@ -39,9 +42,13 @@ class Augmentation:
         gain_spread, tint_spread, gamma_spread: deviation of the logarithm of the optical gain, of that of each band
             by itself, and of gamma.
         haze: deviation of what is added to optical bands, in shares of the range.
+        noise: highest deviation of what is added to every optical pixel, in shares of the range.
+        gsd_spread: deviation of the logarithm by which the ground sampling distance that is told is off.
         calibration_spread: deviation in dB of what is added to both bands of SAR; where it is large, contrast within a
             chip tells more than level.
         misleading: of an optical chip beside SAR to have colors that say little, so that SAR must carry the answer.
+        outdated: of a SAR chip to stand beside the optical image of another place, in all of it or a part. Floods come
+            between two overpasses: water is then where SAR sees it, and nothing else is asked.
     """
 
     crop: int = 192
@@ -57,8 +64,11 @@ class Augmentation:
     tint_spread: float = 0.07
     gamma_spread: float = 0.2
     haze: float = 0.03
+    noise: float = 0.012
+    gsd_spread: float = 0.1
     calibration_spread: float = 1.5
     misleading: float = 0.0
+    outdated: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,8 +86,13 @@ class TrainingBatch:
     gsd_m: Tensor
 
 
-def augmented(parts: Sequence[Chips], settings: Augmentation, rng: Generator) -> TrainingBatch:
-    """A batch of randomly cut, turned and disturbed chips; those of a part have one size, parts may differ."""
+def augmented(
+    parts: Sequence[Chips], settings: Augmentation, rng: Generator, water_or_dry_L: NDArray[np.uint8] | None = None
+) -> TrainingBatch:
+    """A batch of randomly cut, turned and disturbed chips; those of a part have one size, parts may differ.
+
+    `water_or_dry_L` says of every label which one is left where the optical image is outdated.
+    """
     chips = Chips.join(_cut_and_turned(part, settings, rng) for part in parts)
     reflectance = np.square(chips.optical.astype(np.float32) / 255)
     opaque = np.zeros(chips.labels.shape, bool)
@@ -88,6 +103,12 @@ def augmented(parts: Sequence[Chips], settings: Augmentation, rng: Generator) ->
             opaque[i] = opacity > OPAQUE
     db = torch.from_numpy(chips.sar.astype(np.float32) * np.float32(SAR_STEP_DB) + np.float32(SAR_LOWEST_DB))
     optical_valid, sar_valid = _validity(chips, settings, rng)
+    if settings.outdated and water_or_dry_L is not None:
+        pictures, clouds = reflectance.copy(), opaque.copy()
+        for i, other, where in _outdated(chips, sar_valid.numpy() > 0, settings, rng):
+            reflectance[i][:, where], opaque[i][where] = pictures[other][:, where], clouds[other][where]
+            optical_valid[i][torch.from_numpy(where)] = 1
+            chips.labels[i][where] = water_or_dry_L[chips.labels[i][where]]
     # Nobody can tell what lies under an opaque cloud from the optical picture alone.
     seen = optical_valid * torch.from_numpy(~opaque) + sar_valid
     answered = torch.from_numpy(chips.labels).long().masked_fill(seen == 0, UNKNOWN)
@@ -100,7 +121,7 @@ def augmented(parts: Sequence[Chips], settings: Augmentation, rng: Generator) ->
         optical_valid,
         sar_valid,
         answered,
-        torch.from_numpy(chips.gsd_m * np.exp(rng.normal(0, 0.1, len(chips))).astype(np.float32)),
+        torch.from_numpy(chips.gsd_m) * _spread(rng, settings.gsd_spread, (len(chips),)),
     )
 
 
@@ -119,7 +140,7 @@ def optical_picture(reflectance_BCHW: Tensor, settings: Augmentation, rng: Gener
     gain = _spread(rng, settings.gain_spread, (batch, 1, 1, 1)) * _spread(rng, settings.tint_spread, (batch, 3, 1, 1))
     gamma = _spread(rng, settings.gamma_spread, (batch, 1, 1, 1))
     haze = torch.from_numpy(np.abs(rng.normal(0, settings.haze, (batch, 3, 1, 1))).astype(np.float32))
-    noise = torch.from_numpy(rng.standard_normal(picture.shape, np.float32)) * _uniform(rng, 0, 0.012, batch)
+    noise = torch.from_numpy(rng.standard_normal(picture.shape, np.float32)) * _uniform(rng, 0, settings.noise, batch)
     return 255 * ((picture + 1e-4).pow(gamma) * gain + haze + noise).clamp(0, 1)
 
 
@@ -154,6 +175,21 @@ def _mislead(reflectance_BCHW: Tensor, rows: NDArray[np.int64], rng: Generator) 
         gain = _spread(rng, 0.7, (1, 1, 1)) * _spread(rng, 0.35, (3, 1, 1))
         haze = torch.from_numpy(rng.uniform(0, 0.15, (3, 1, 1)).astype(np.float32))
         reflectance_BCHW[i] = ((mean + contrast * (picture - mean)) * gain + haze).clamp(0, 1)
+
+
+def _outdated(
+    chips: Chips, seen_BHW: NDArray[np.bool_], settings: Augmentation, rng: Generator
+) -> Iterator[tuple[int, int, NDArray[np.bool_]]]:
+    """Chips that get the image of another of about their distance, which one, and where (H, W), in parts SAR sees."""
+    shape = chips.labels.shape[1:]
+    for i in np.flatnonzero(chips.has_sar & seen_BHW.any((1, 2)) & (rng.random(len(chips)) < settings.outdated)):
+        alike = chips.has_optical & (np.abs(np.log(chips.gsd_m / chips.gsd_m[i])) < np.log(ALIKE_GSD))
+        others = np.setdiff1d(np.flatnonzero(alike), i)
+        if len(others):
+            where = seen_BHW[i].copy()
+            if chips.has_optical[i] and rng.random() < 0.5:
+                where &= fractal(rng, shape, shape[0] / 3, 2.0) > rng.normal(0, 0.5)
+            yield int(i), int(rng.choice(others)), where
 
 
 def _calibration(batch: int, spread: float, rng: Generator) -> Tensor:

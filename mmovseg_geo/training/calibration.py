@@ -27,6 +27,9 @@ CLAIMS = np.arange(-6, 6.01, 0.125)
 """What is tried to be added to the logits of a word that is told from a background."""
 RARE = 0.02
 """Share of a group's pixels below which a word says nothing of how it is told from the rest: it is of a few places."""
+KEPT = 0.75
+"""Share of the best offsets by which words lean: they are of a few places. With each place of calibration left out in
+turn, in three folds, half and three quarters of them served it best (mean IoU 0.336; 0.334 all, 0.321 none)."""
 LEAST = 1e-2
 """Share of the most that words lean together below which they are not told apart."""
 Words = Mapping[str, NDArray[np.bool_]]
@@ -57,12 +60,13 @@ def hear_as_on_maps(network: MMOVSeg, words: Words) -> None:
 
 @torch.no_grad()
 def lean(network: MMOVSeg, words: Words, answers: Mapping[str, Answers]) -> Offsets:
-    """Set how far words lean beside each other by what serves maps best, and return it in logits (T,), 0 in the mean.
+    """Set how far words lean beside each other and return it in logits (T,), 0 in the mean: most of what would serve
+    these answers best.
 
     A weight for rare words in the loss and questions that seek out what is there make a network say yes more often
     than maps do, or less. What is judged is the word with the highest score, in the mean over groups of answers.
     """
-    offsets = best_offsets(answers, len(words))
+    offsets = KEPT * best_offsets(answers, len(words))
     _head(network).leaning.add_(_of_kinds(network, words, offsets))
     return offsets
 

@@ -16,9 +16,12 @@ import yaml
 from numpy.typing import NDArray
 
 from mmovseg_geo.errors import ConfigError
+from mmovseg_geo.training.chips import UNKNOWN
 from mmovseg_geo.training.kinds import KINDS
 
 TRUE, FALSE, UNASKED = 1, 0, -1
+WATER, DRY = "worldcover 80", "dry"
+"""Labels of which nothing more is known."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,15 @@ class Concepts:
     def number(self, label: str) -> int:
         """The number of a label, as chips hold it."""
         return self.labels.index(label)
+
+    @property
+    def water_or_dry(self) -> NDArray[np.uint8]:
+        """For every label (256,) the number of the one that says no more than whether it is water; 255 if it may be."""
+        found = np.full(256, UNKNOWN, np.uint8)
+        for name in (WATER, DRY):
+            number = self.number(name)
+            found[: len(self.possible)][~(self.possible & ~self.possible[number]).any(1)] = number
+        return found
 
     @property
     def words(self) -> list[str]:

@@ -16,7 +16,7 @@ from mmovseg_geo.rasters.source import Source, probe
 from mmovseg_geo.simulate import LAND_COVERS, speckle
 from mmovseg_geo.simulate.noise import fractal
 from mmovseg_geo.training.chips import UNKNOWN, Chips, packed_db, packed_reflectance
-from mmovseg_geo.training.concepts import Concepts
+from mmovseg_geo.training.concepts import DRY, WATER, Concepts
 
 Part = Literal["training", "calibration", "left out"]
 MOSTLY = 0.99
@@ -100,7 +100,7 @@ class RealChips:
         if chip.water_index is None:
             return labels
         # The map is a year's, the picture a day's: floods are not in the map.
-        water, dry = concepts.number("worldcover 80"), concepts.number("dry")
+        water, dry = concepts.number(WATER), concepts.number(DRY)
         assert chip.optical is not None, "the index is of an optical image"
         is_dry = chip.water_index < DRY_BELOW
         is_water = (chip.water_index > WATER_ABOVE) & (chip.optical[GREEN] < BRIGHTEST_WATER)
@@ -147,8 +147,8 @@ class RadarWater:
         db = 20 * np.log10(np.maximum(amplitude, 1)) - np.float32(self.offset_db)
         level = 10 * np.log10(ndimage.uniform_filter(10 ** (db[1] / 10), self.smooth))
         labels = np.full(level.shape, UNKNOWN, np.uint8)
-        labels[level < self.water_below_db] = concepts.number("worldcover 80")
-        labels[level > self.dry_above_db] = concepts.number("dry")
+        labels[level < self.water_below_db] = concepts.number(WATER)
+        labels[level > self.dry_above_db] = concepts.number(DRY)
         no, yes = np.zeros(1, bool), np.ones(1, bool)
         rng = np.random.Generator(np.random.PCG64(seed))
         made = []

@@ -85,6 +85,8 @@ class Round:
     Attributes:
         rate: share of the learning rate, at first; it falls to nothing along a cosine.
         encoders_only: the encoders learn alone, by plain cosines, in less time.
+        learns: parts of the network that learn, such as `sar` and `adapters.sar`, where the others rest.
+        blended: begins midway between the weights after `blend_step` and those before the round.
         shares: of the sources by name, where they are not those of the start.
         augmentation: what differs from that of the start.
     """
@@ -92,6 +94,8 @@ class Round:
     steps: int
     rate: float = 0.4
     encoders_only: bool = False
+    learns: tuple[str, ...] | None = None
+    blended: bool = False
     shares: Mapping[str, float] | None = None
     augmentation: Augmentation = field(default_factory=Augmentation)
 

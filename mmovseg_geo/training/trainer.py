@@ -116,10 +116,16 @@ class Trainer:
         words = dict(zip(concepts.words, vectors, strict=True))
         noise, joined = self.settings.text_noise, self.settings.joined
         self.asker = Asker(concepts, words, count=self.settings.questions, text_noise=noise, joined=joined)
+        self.trained = [pair for pair in network.named_parameters() if pair[1].requires_grad]
         parts: dict[str, list[nn.Parameter]] = {"head.": [], STAGES: [], "": list(self.cosines.parameters())}
-        for name, parameter in network.named_parameters():
-            if parameter.requires_grad:
-                parts[next(part for part in parts if name.startswith(part))].append(parameter)
+        for name, parameter in self.trained:
+            parts[next(part for part in parts if name.startswith(part))].append(parameter)
+        for part in {part for each in recipe.rounds for part in each.learns or ()}:
+            if not any(name.startswith(f"{part}.") for name, _ in self.trained):
+                known = ", ".join(dict.fromkeys(name.partition(".")[0] for name, _ in self.trained))
+                raise ConfigError(
+                    f"A round's `learns` names {part!r}, which is no part of the network. Parts: {known}."
+                )
         rates = (self.settings.head_rate, self.settings.encoder_rate, 1.0)
         groups = [{"params": part, "rate": rate} for part, rate in zip(parts.values(), rates, strict=True)]
         decay = self.settings.weight_decay
@@ -159,17 +165,25 @@ class Trainer:
         """The averaged weights, in evaluation: those that maps are made with."""
         if self.step <= self.settings.steps:
             return self._with_statistics(self.averaged)
-        if self.step < self.recipe.num_steps or self.earlier is None:
-            return self.averaged
+        is_blended = any(each.blended for each in self.recipe.rounds)
+        return self.averaged if self.step < self.recipe.num_steps or is_blended else self._midway()
+
+    def _midway(self) -> MMOVSeg:
+        """The averaged weights, blended with the earlier ones where there are such."""
         blended = copy.deepcopy(self.averaged)
-        for name, value in blended.state_dict().items():
-            if value.dtype.is_floating_point:
-                value.lerp_(self.earlier[name], 0.5)
+        if self.earlier is not None:
+            for name, value in blended.state_dict().items():
+                if value.dtype.is_floating_point:
+                    value.lerp_(self.earlier[name], 0.5)
         return blended
 
     def _set_mode(self) -> None:
-        """Training mode, with the batch norms at rest in the rounds."""
+        """Training mode, with the batch norms at rest in the rounds, and in some of these what does not learn."""
         self.network.train()
+        current, _ = self._round
+        learns = None if current is None else current.learns
+        for name, parameter in self.trained:
+            parameter.requires_grad_(learns is None or name.startswith(tuple(f"{part}." for part in learns)))
         if self.step >= self.settings.steps:
             for norm in _norms(self.network):
                 norm.eval()
@@ -178,6 +192,8 @@ class Trainer:
         """Go on from the averaged weights; before the first round with statistics of many batches in their norms."""
         if current is self.recipe.rounds[0]:
             self.averaged.load_state_dict(self._with_statistics(self.averaged).state_dict())
+        if current.blended:
+            self.averaged.load_state_dict(self._midway().state_dict())
         self.network.load_state_dict(self.averaged.state_dict())
         self.optimizer.state.clear()  # its moments are of other gradients
         self._set_mode()
@@ -207,7 +223,8 @@ class Trainer:
             for number, source in enumerate(self.sources)
             if (picks == number).any()
         ]
-        batch = augmented(drawn, self.recipe.augmentation if current is None else current.augmentation, rng)
+        settings = self.recipe.augmentation if current is None else current.augmentation
+        batch = augmented(drawn, settings, rng, self.concepts.water_or_dry if settings.outdated else None)
         labels = batch.labels.numpy().astype(np.uint8)
         return batch, self.asker.ask(labels, rng), self.asker.everything(labels, rng)
 

@@ -31,11 +31,16 @@ UNDISTURBED = Augmentation(
     tint_spread=0,
     gamma_spread=0,
     haze=0,
+    noise=0,
+    gsd_spread=0,
 )
+SLIGHTLY_DISTURBED = replace(UNDISTURBED, noise=0.012, gsd_spread=0.1)
 SEED = 999_000
 EVERY = 4
 """Pixels between those that calibration looks at."""
 NUM_CHIPS = 24
+DRAWS = 6
+"""How often every chip of calibration is shown, each time a little disturbed; what they say once is chance."""
 BATCH = 8
 Shares = NDArray[np.float64]
 
@@ -56,8 +61,8 @@ class Validation:
         for real in recipe.real:
             if isinstance(real, RealChips) and real.calibration_clusters:
                 chips = real.make(recipe.data, concepts, recipe.simulated.size, part="calibration")
-                settings = replace(UNDISTURBED, crop=chips.labels.shape[1], optical_only=1.0)
-                groups[real.name] = _batches(chips, settings)
+                settings = replace(SLIGHTLY_DISTURBED, crop=chips.labels.shape[1], optical_only=1.0)
+                groups[real.name] = _batches(chips.chosen(np.tile(np.arange(len(chips)), DRAWS)), settings)
         return cls(groups, concepts)
 
     @property

@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mmovseg_geo.benchmark.scene import make_scene
+from mmovseg_geo.errors import MmovsegError
 from mmovseg_geo.models import registry
 from tests.benchmarks.processes import measured
 from tests.benchmarks.random_weights import provide
@@ -282,7 +283,10 @@ def main() -> None:
         "network": lambda: network(arguments),
         "rivals": lambda: rivals(folder, arguments),
     }
-    runs[which]()
+    try:
+        runs[which]()
+    except MmovsegError as error:  # a package that is missing, a device that is not there
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

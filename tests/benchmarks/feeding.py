@@ -10,7 +10,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from itertools import cycle, islice
+from itertools import islice
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -40,8 +40,6 @@ from mmovseg_geo.training.stages.stage import Stage
 CLASSES = {0: "water", 1: "forest", 2: "fields"}
 TURNS = 4
 """The first is not counted."""
-KEPT = 2
-"""Batches that stay in memory."""
 Made = tuple[Stage, LoopSettings, Samples]
 
 
@@ -116,17 +114,22 @@ def compare(device: str, steps: int, *, full_size: bool) -> Iterator[tuple[str, 
 
 
 def _compared(loop: Loop, steps: int) -> dict[str, float]:
-    """In turns of a few steps, after some that fill caches, start workers and warm up the network."""
+    """In turns of a few steps, after some that fill caches, start workers and warm up the network.
+
+    Those in memory are the ones just read: how much there is to do depends on which sensors a batch has.
+    """
     loop.stage.train()
     files = training_batches(loop.samples, loop.settings, loop.processes, first_step=0)
-    memory = cycle([next(files) for _ in range(KEPT)])
     clocks = {"": time.perf_counter, "cpu_": time.process_time}
     seconds: dict[str, list[float]] = {f"{source}_{clock}s": [] for clock in clocks for source in ("files", "memory")}
     for turn in range(TURNS):
-        for source, batches in (("files", files), ("memory", memory)):
-            for _ in range(max(1, steps // (TURNS - 1))):
+        kept: list[list[dict[str, Any]]] = []
+        for source in ("files", "memory"):
+            for number in range(max(1, steps // (TURNS - 1))):
                 started = {clock: read() for clock, read in clocks.items()}
-                loop._learn([*islice(batches, loop.settings.accumulate)])
+                if source == "files":
+                    kept.append([*islice(files, loop.settings.accumulate)])
+                loop._learn(kept[number])
                 for clock, read in clocks.items() if turn else ():
                     seconds[f"{source}_{clock}s"].append(read() - started[clock])
     found = {name: median(values) for name, values in seconds.items()}

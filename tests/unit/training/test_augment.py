@@ -84,3 +84,39 @@ def test_misleading_colors_need_radar_beside_them():
 def test_one_band_of_radar_stands_for_both():
     batch = augmented([chips(4)], replace(PLAIN, single_band=1.0), np.random.default_rng(7))
     assert torch.equal(batch.sar[:, 0], batch.sar[:, 1])
+
+
+def of_other_places(count: int = 8, *, gsd_m: float = 10.0) -> Chips:
+    """Each of one color, with a distance of its own."""
+    made = replace(chips(count), gsd_m=10 * (np.float32(gsd_m) / 10) ** np.arange(count, dtype=np.float32))
+    made.optical[:] = np.linspace(40, 130, count, dtype=np.uint8)[:, None, None, None]
+    return made
+
+
+LESS = np.arange(256, dtype=np.uint8)
+LESS[:2] = 7, 8
+
+
+def test_beside_an_outdated_image_radar_alone_says_what_is_true():
+    settings = replace(PLAIN, outdated=1.0)
+    usual, other = (augmented([of_other_places()], each, np.random.default_rng(8), LESS) for each in (PLAIN, settings))
+    changed = (other.optical - usual.optical).abs().amax(1) > 2
+    assert torch.equal(changed, torch.isin(other.labels, torch.tensor([7, 8])))
+    shares = changed.float().mean((1, 2))
+    assert (shares == 1).any()
+    assert ((shares > 0.02) & (shares < 0.98)).any()
+    assert torch.equal(other.labels[~changed], usual.labels[~changed])
+
+
+def test_radar_by_itself_gets_an_image_of_another_place():
+    parts = [chips(4), chips(4, optical=False)]
+    batch = augmented(parts, replace(PLAIN, outdated=1.0), np.random.default_rng(9), LESS)
+    assert batch.optical_valid[4:].all()
+    assert batch.optical[4:].any()
+    assert batch.labels[4:].min() >= 7
+
+
+def test_an_image_of_another_distance_does_not_stand_in():
+    settings = replace(PLAIN, outdated=1.0)
+    batch = augmented([of_other_places(gsd_m=50)], settings, np.random.default_rng(10), LESS)
+    assert batch.labels.max() == 1

@@ -19,6 +19,8 @@ from mmovseg_geo.models.mmovseg.compact import mmovseg_compact
 from mmovseg_geo.models.mmovseg.text_tower import TextTower
 from mmovseg_geo.simulate import LAND_COVERS
 from mmovseg_geo.training import train
+from mmovseg_geo.training.chips import UNKNOWN
+from mmovseg_geo.training.concepts import read_concepts
 
 RECIPES = Path(__file__).resolve().parents[3] / "configs" / "train"
 
@@ -91,6 +93,27 @@ def test_weights_come_out_midway_between_an_earlier_step_and_the_last(finished: 
     torch.testing.assert_close(written, (earlier + last) / 2, atol=1e-3, rtol=1e-3)
 
 
+def test_a_round_may_begin_midway_and_leave_the_optical_side_as_it_is(tmp_path: Path) -> None:
+    path = recipe(tmp_path, blend_step=1, check_every=1)
+    listed = yaml.safe_load(path.read_text())
+    states = []
+    for number, rounds in enumerate(([], [{"steps": 1, "learns": ["sar", "adapters.sar"], "blended": True}])):
+        path.write_text(yaml.safe_dump(listed | {"rounds": [{"steps": 1}, *rounds]}))
+        folder = run_folder(tmp_path / str(number))
+        train(path, folder)
+        states.append(torch.load(folder / "checkpoint.pt", weights_only=True))
+    before, after = states
+    moved = set()
+    for name, value in after["averaged"].items():
+        midway = torch.lerp(before["averaged"][name].double(), before["earlier"][name].double(), 0.5)
+        if value.dtype.is_floating_point and not torch.allclose(value.double(), midway, atol=1e-6):
+            moved.add(name.partition(".")[0] if name.startswith("sar.") else name.rpartition(".")[0][:12])
+    assert moved == {"sar", "adapters.sar"}
+    for name, value in load_file(folder / "compact.safetensors").items():
+        if name.startswith("adapters."):
+            assert torch.allclose(value.float(), after["averaged"][name], atol=1e-3, rtol=1e-3)
+
+
 def test_a_check_measures_every_word(finished: Path) -> None:
     checks = [entry for entry in metrics(finished) if "simulated both: water" in entry]
     assert [entry["step"] for entry in checks] == [2, 4]
@@ -153,6 +176,15 @@ def test_a_step_to_blend_with_that_never_comes_is_refused(tmp_path: Path, step: 
     assert not (tmp_path / "run").exists()
 
 
+def test_a_round_in_which_nothing_known_learns_is_refused(tmp_path: Path) -> None:
+    path = recipe(tmp_path, blend_step=1)
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"rounds": [{"steps": 1, "learns": ["radar"]}]}))
+    with pytest.raises(
+        ConfigError, match=r"'radar', which is no part of the network\. Parts: optical, sar, adapters, head"
+    ):
+        train(path, run_folder(tmp_path / "run"))
+
+
 def test_an_unknown_precision_is_refused_at_the_door(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="bf16"):
         train(recipe(tmp_path, precision="half"), tmp_path / "run")
@@ -175,16 +207,21 @@ def test_bfloat16_learns_what_float32_learns(tmp_path: Path) -> None:
 
 
 def test_every_simulated_land_cover_is_true_of_some_word() -> None:
-    from mmovseg_geo.training.concepts import read_concepts
-
     concepts = read_concepts(RECIPES / "compact-concepts.yaml")
     silent = [cover.name for row, cover in zip(concepts.truth, LAND_COVERS, strict=False) if not (row == 1).any()]
     assert not silent
 
 
-def test_held_out_words_are_not_trained() -> None:
-    from mmovseg_geo.training.concepts import read_concepts
+def test_labels_that_are_neither_water_nor_dry_say_nothing_beside_an_outdated_image() -> None:
+    concepts = read_concepts(RECIPES / "compact-concepts.yaml")
+    said = {name: concepts.water_or_dry[concepts.number(name)] for name in concepts.labels}
+    assert said["river"] == said["worldcover 80"] == concepts.number("worldcover 80")
+    assert said["grassland"] == said["land 5"] == concepts.number("dry")
+    assert said["ship"] == said["ice"] == UNKNOWN
+    assert (concepts.water_or_dry[len(concepts.labels) :] == UNKNOWN).all()
 
+
+def test_held_out_words_are_not_trained() -> None:
     concepts = read_concepts(RECIPES / "compact-concepts.yaml")
     assert not set(concepts.held_out) & set(concepts.words)
 
