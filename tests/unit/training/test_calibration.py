@@ -198,7 +198,14 @@ def test_how_common_a_word_is_does_not_change_how_far_it_claims(share: float, se
     truth = (rng.random(40_000) < share).astype(np.int8)
     logits = rng.normal(np.where(truth, 1.0, -3.0), 1.0).astype(np.float32)
     (found,) = even_offsets({"some": Answers(logits[:, None], truth[:, None])}, 1)
-    assert found == pytest.approx(1.0, abs=0.5)
+    assert found == pytest.approx(0.75, abs=0.4)
+
+
+def test_of_claims_that_serve_alike_the_least_is_made() -> None:
+    truth = np.array([1, 0] * 50, np.int8)
+    for true, false, least in ((-1.0, -6.0, 1.125), (4.0, -4.0, 0.0), (6.0, 2.0, -2.0)):
+        logits = np.where(truth, true, false).astype(np.float32)
+        assert even_offsets({"some": Answers(logits[:, None], truth[:, None])}, 1)[0] == least
 
 
 def test_a_word_of_a_few_places_claims_no_further() -> None:
