@@ -103,7 +103,8 @@ def augmented(
             opaque[i] = opacity > OPAQUE
     db = torch.from_numpy(chips.sar.astype(np.float32) * np.float32(SAR_STEP_DB) + np.float32(SAR_LOWEST_DB))
     optical_valid, sar_valid = _validity(chips, settings, rng)
-    if settings.outdated and water_or_dry_L is not None:
+    if settings.outdated:
+        assert water_or_dry_L is not None, "what radar alone says has labels"
         pictures, clouds = reflectance.copy(), opaque.copy()
         for i, other, where in _outdated(chips, sar_valid.numpy() > 0, settings, rng):
             reflectance[i][:, where], opaque[i][where] = pictures[other][:, where], clouds[other][where]

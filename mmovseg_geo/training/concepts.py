@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from mmovseg_geo.errors import ConfigError
+from mmovseg_geo.errors import ConfigError, did_you_mean
 from mmovseg_geo.training.chips import UNKNOWN
 from mmovseg_geo.training.kinds import KINDS
 
@@ -53,10 +54,19 @@ class Concepts:
     held_out: tuple[str, ...]
 
     def number(self, label: str) -> int:
-        """The number of a label, as chips hold it."""
+        """The number of a label, as chips hold it.
+
+        Raises:
+            ConfigError: there is no such label.
+        """
+        if label not in self.labels:
+            raise ConfigError(
+                f"The concepts have no label {label!r}. {did_you_mean(label, self.labels)}\n"
+                "  Add it to their `labels`, or give one of those in the recipe's `values`."
+            )
         return self.labels.index(label)
 
-    @property
+    @cached_property
     def water_or_dry(self) -> NDArray[np.uint8]:
         """For every label (256,) the number of the one that says no more than whether it is water; 255 if it may be."""
         found = np.full(256, UNKNOWN, np.uint8)

@@ -124,6 +124,14 @@ class Recipe:
             raise ConfigError(
                 f"blend_step is {blend}; give one of the recipe's steps, 0 to {self.num_steps - 1}, or none."
             )
+        begins = self.optimization.steps
+        for current in self.rounds:
+            if current.blended and (blend is None or blend >= begins):
+                raise ConfigError(
+                    f"A round that begins after step {begins} is `blended`, but blend_step is {blend}; "
+                    "give an earlier step as blend_step."
+                )
+            begins += current.steps
 
     @property
     def num_steps(self) -> int:

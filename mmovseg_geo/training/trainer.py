@@ -78,10 +78,11 @@ def _by_word(words: Sequence[str], numbers: Offsets) -> str:
 
 def train_recipe(recipe: Recipe, folder: Path, *, resume: bool = False) -> Trainer:
     """The trainer after the last step of a recipe."""
-    _claim(folder, recipe, resume=resume)
     concepts = read_concepts(recipe.concepts)
     torch.manual_seed(recipe.optimization.seed)
     network = build(mmovseg_compact())
+    _check_parts(network, recipe)
+    _claim(folder, recipe, resume=resume)
     _with_text(network, recipe, folder)
     assert isinstance(network.text, TextTower), "a compact network carries its text tower"
     assert isinstance(network.optical, ConvOptical), "a compact network has one optical trunk"
@@ -120,12 +121,6 @@ class Trainer:
         parts: dict[str, list[nn.Parameter]] = {"head.": [], STAGES: [], "": list(self.cosines.parameters())}
         for name, parameter in self.trained:
             parts[next(part for part in parts if name.startswith(part))].append(parameter)
-        for part in {part for each in recipe.rounds for part in each.learns or ()}:
-            if not any(name.startswith(f"{part}.") for name, _ in self.trained):
-                known = ", ".join(dict.fromkeys(name.partition(".")[0] for name, _ in self.trained))
-                raise ConfigError(
-                    f"A round's `learns` names {part!r}, which is no part of the network. Parts: {known}."
-                )
         rates = (self.settings.head_rate, self.settings.encoder_rate, 1.0)
         groups = [{"params": part, "rate": rate} for part, rate in zip(parts.values(), rates, strict=True)]
         decay = self.settings.weight_decay
@@ -335,6 +330,15 @@ def _name_kinds(network: MMOVSeg) -> None:
     assert isinstance(network.text, TextTower), "a compact network carries its text tower"
     means = [network.text.embed(words).mean(0) for words in KINDS.values()]
     network.head.name(nn.functional.normalize(torch.stack(means), dim=-1))
+
+
+def _check_parts(network: MMOVSeg, recipe: Recipe) -> None:
+    """Refuse a recipe in which a part learns that the network does not have."""
+    names = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
+    for part in (part for each in recipe.rounds for part in each.learns or ()):
+        if not any(name.startswith(f"{part}.") for name in names):
+            known = ", ".join(dict.fromkeys(name.partition(".")[0] for name in names))
+            raise ConfigError(f"A round's `learns` names {part!r}, which is no part of the network. Parts: {known}.")
 
 
 def _norms(network: nn.Module) -> list[nn.BatchNorm2d]:

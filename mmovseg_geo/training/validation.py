@@ -34,7 +34,7 @@ UNDISTURBED = Augmentation(
     noise=0,
     gsd_spread=0,
 )
-SLIGHTLY_DISTURBED = replace(UNDISTURBED, noise=0.012, gsd_spread=0.1)
+SLIGHTLY_DISTURBED = replace(UNDISTURBED, noise=Augmentation.noise, gsd_spread=Augmentation.gsd_spread)
 SEED = 999_000
 EVERY = 4
 """Pixels between those that calibration looks at."""

@@ -176,13 +176,28 @@ def test_a_step_to_blend_with_that_never_comes_is_refused(tmp_path: Path, step: 
     assert not (tmp_path / "run").exists()
 
 
-def test_a_round_in_which_nothing_known_learns_is_refused(tmp_path: Path) -> None:
-    path = recipe(tmp_path, blend_step=1)
-    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"rounds": [{"steps": 1, "learns": ["radar"]}]}))
-    with pytest.raises(
-        ConfigError, match=r"'radar', which is no part of the network\. Parts: optical, sar, adapters, head"
-    ):
-        train(path, run_folder(tmp_path / "run"))
+def with_rounds(path: Path, *rounds: dict[str, object]) -> Path:
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"rounds": [*rounds]}))
+    return path
+
+
+def test_a_part_that_is_not_there_cannot_learn_and_costs_no_folder(tmp_path: Path) -> None:
+    path = with_rounds(recipe(tmp_path, blend_step=1), {"steps": 1, "learns": ["radar"]})
+    with pytest.raises(ConfigError, match=r"'radar', which is no part of the network\. Parts: optical, sar, adapters"):
+        train(path, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("blend_step", [None, 2])
+def test_a_round_cannot_begin_midway_to_weights_that_come_later(tmp_path: Path, blend_step: int | None) -> None:
+    path = with_rounds(recipe(tmp_path, blend_step=blend_step), {"steps": 1, "blended": True})
+    with pytest.raises(ConfigError, match=r"give an earlier step as blend_step"):
+        train(path, tmp_path / "run")
+
+
+def test_a_label_that_is_not_there_is_answered_with_a_suggestion() -> None:
+    with pytest.raises(ConfigError, match=r"no label 'worldcover 81'\. Did you mean"):
+        read_concepts(RECIPES / "compact-concepts.yaml").number("worldcover 81")
 
 
 def test_an_unknown_precision_is_refused_at_the_door(tmp_path: Path) -> None:
